@@ -1,0 +1,66 @@
+"""The contract that every autoencoder keeps: encode, then score by a linear map onto the items.
+
+Shapes: B users, I items, D latent, H last hidden layer, N history entries in the batch.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+from torch import Generator, Tensor, nn
+
+from service.histories import HistoryBatch
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainingPass:
+    """What one noisy forward pass gives the loss.
+
+    Attributes:
+        query_BH: The last hidden layer under dropout, corruption and sampling.
+        regularizer_B: What beta weighs, per user: the KL term of a VAE, zeros without one.
+    """
+
+    query_BH: Tensor
+    regularizer_B: Tensor
+
+
+class Autoencoder(nn.Module, ABC):
+    """Encodes histories; its last layer is an item matrix that any retriever can search.
+
+    ``score_BI = queries(encode(histories)) @ item_vectors_IH.T + item_bias_I``
+    """
+
+    item_vectors_IH: Tensor
+    item_bias_I: Tensor
+
+    @property
+    @abstractmethod
+    def num_items(self) -> int:
+        """I, the size of the catalogue."""
+
+    @property
+    @abstractmethod
+    def latent_dim(self) -> int:
+        """D, the size of what the latent store keeps for a user."""
+
+    @property
+    def num_users(self) -> int:
+        """Users that have a row of their own in the model; none unless the model says so."""
+        return 0
+
+    @abstractmethod
+    def encode(self, histories: HistoryBatch) -> Tensor:
+        """Fold histories in: deterministic latents_BD, no dropout, no sampling."""
+
+    @abstractmethod
+    def queries(self, latents_BD: Tensor) -> Tensor:
+        """Decode latents up to the last hidden layer, query_BH."""
+
+    @abstractmethod
+    def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
+        """Run the noisy pass of training.
+
+        ``generator`` is its only source of chance, and lives on the device of the histories.
+        """

@@ -1,0 +1,89 @@
+"""CDAE: a denoising autoencoder with a row of its own for every user.
+
+Wu, DuBois, Zheng and Ester, "Collaborative Denoising Auto-Encoders for Top-N Recommender
+Systems", WSDM 2016.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from service.autoencoders.base import Autoencoder, TrainingPass
+from service.autoencoders.layers import SparseLinear, dropped, normalized
+from service.histories import HistoryBatch
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CDAEConfig:
+    """The shape of a CDAE: I (+ the user's row) - latent - I."""
+
+    latent_dim: int = 200
+    """D, the hidden layer; the user's row has this width too."""
+
+    corruption: float = 0.5
+    """Share of observed entries that training hides; entries that are not there stay so."""
+
+    user_dropout: float = 0.5
+    """Share of users whose own row training replaces by the unknown user's row."""
+
+
+@final
+class CDAE(Autoencoder):
+    """``latent = tanh(history @ V + user_row + b)``, ``score = latent @ W.T + item_bias``.
+
+    The rule for unknown users: they get ``unknown_row_D``, one row that is trained as the row of
+    everybody, since training shows it in place of ``user_dropout`` of the users' own rows. A
+    zero or mean row would be an input that the model never saw.
+    """
+
+    def __init__(self, config: CDAEConfig, num_items: int, num_users: int = 0) -> None:
+        super().__init__()
+        self._config = config
+        self.input = SparseLinear(num_items, config.latent_dim)
+        self.user_rows_UD = nn.Parameter(torch.zeros(num_users, config.latent_dim))
+        self.unknown_row_D = nn.Parameter(torch.zeros(config.latent_dim))
+        self.item_vectors_IH = nn.Parameter(torch.empty(num_items, config.latent_dim))
+        self.item_bias_I = nn.Parameter(torch.zeros(num_items))
+        nn.init.xavier_uniform_(self.item_vectors_IH)
+
+    @property
+    def num_items(self) -> int:
+        """I, the size of the catalogue."""
+        return len(self.item_bias_I)
+
+    @property
+    def num_users(self) -> int:
+        """U, the training users, each with a row."""
+        return len(self.user_rows_UD)
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the hidden layer."""
+        return self._config.latent_dim
+
+    def encode(self, histories: HistoryBatch) -> Tensor:
+        """Give the hidden layer, latents_BD; the user's row counts where the user has one."""
+        known_B = histories.user_index_B >= 0
+        return self._hidden(normalized(histories), known_B)
+
+    def queries(self, latents_BD: Tensor) -> Tensor:
+        """Pass latents on: the hidden layer is the last one."""
+        return latents_BD
+
+    def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
+        """Corrupt the observed entries, hide some users' own rows, encode."""
+        visible = dropped(normalized(histories), self._config.corruption, generator)
+        chance_B = torch.rand(len(histories), generator=generator, device=generator.device)
+        shown_B = chance_B >= self._config.user_dropout
+        query_BH = self._hidden(visible, shown_B & (histories.user_index_B >= 0))
+        return TrainingPass(query_BH, query_BH.new_zeros(len(histories)))
+
+    def _hidden(self, histories: HistoryBatch, known_B: Tensor) -> Tensor:
+        row_BD = self.unknown_row_D.expand(len(histories), -1)
+        if self.num_users:
+            own_BD = self.user_rows_UD[histories.user_index_B.clamp(min=0)]
+            row_BD = torch.where(known_B[:, None], own_BD, row_BD)
+        return torch.tanh(self.input(histories) + row_BD)

@@ -1,0 +1,138 @@
+"""Answers that the trainer stored in the bundle, for the service to repeat before it is ready.
+
+A loaded model that folds in, scores or ranks other than it did at its trainer's is a failed
+start and not a slow loss of quality.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+
+from service.autoencoders.base import Autoencoder
+from service.errors import CanaryMismatchError, CheckpointCorruptError
+from service.histories import UNKNOWN_USER, HistoryBatch
+from service.retrieval.base import Retriever, TopK, Wanted
+
+# Other kernels (CPU or GPU, other batch sizes) add in other orders: a few units in the last
+# place of a float32 sum over some hundred terms, relative to the largest score.
+RELATIVE_TOLERANCE = 1e-4
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A history and the list that the trainer gave it, seen items hidden."""
+
+    history: NDArray[np.int64]
+    user_index: int
+    top: TopK
+
+
+def record(
+    model: Autoencoder,
+    retriever: Retriever,
+    histories: Sequence[NDArray[np.int64]],
+    user_indices: Sequence[int],
+) -> list[Canary]:
+    """Ask the model for its answers, to be stored. k is 20."""
+    tops = _answers(model, retriever, histories, user_indices)
+    return [
+        Canary(np.unique(history), user_index, top)
+        for history, user_index, top in zip(histories, user_indices, tops, strict=True)
+    ]
+
+
+def replay(model: Autoencoder, retriever: Retriever, canaries: Sequence[Canary]) -> None:
+    """Ask again, and compare.
+
+    Raises:
+        CanaryMismatchError: A score differs, or an item that no near tie explains.
+    """
+    histories = [canary.history for canary in canaries]
+    user_indices = [canary.user_index for canary in canaries]
+    tops = _answers(model, retriever, histories, user_indices)
+    for number, (canary, top) in enumerate(zip(canaries, tops, strict=True)):
+        if not _agree(canary.top, top):
+            raise CanaryMismatchError(
+                f"canary {number}: the trainer answered items {canary.top.item_index_K[:5]}..., "
+                f"this model answers {top.item_index_K[:5]}..."
+            )
+
+
+def to_json(canaries: Sequence[Canary]) -> bytes:
+    """Write canaries as JSON."""
+    rows = [
+        {
+            "history": canary.history,
+            "user_index": canary.user_index,
+            "items": canary.top.item_index_K,
+            "scores": canary.top.score_K,
+        }
+        for canary in canaries
+    ]
+    return orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
+    """Read what ``to_json`` wrote.
+
+    Raises:
+        CheckpointCorruptError: The content is not such a file, or names items or users that
+            the model does not have.
+    """
+    try:
+        rows: list[dict[str, Any]] = orjson.loads(content)
+        canaries = [
+            Canary(
+                np.array(row["history"], dtype=np.int64),
+                int(row["user_index"]),
+                TopK(
+                    np.array(row["items"], dtype=np.int64),
+                    np.array(row["scores"], dtype=np.float32),
+                ),
+            )
+            for row in rows
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointCorruptError(f"canaries.json cannot be read: {error}") from error
+    for canary in canaries:
+        item_N = np.concatenate([canary.history, canary.top.item_index_K])
+        in_range = bool(((item_N >= 0) & (item_N < num_items)).all())
+        if not (in_range and UNKNOWN_USER <= canary.user_index < max(num_users, 1)):
+            raise CheckpointCorruptError("canaries.json names an item or user out of range")
+    return canaries
+
+
+@torch.inference_mode()
+def _answers(
+    model: Autoencoder,
+    retriever: Retriever,
+    histories: Sequence[NDArray[np.int64]],
+    user_indices: Sequence[int],
+) -> list[TopK]:
+    if not histories:
+        return []
+    batch = HistoryBatch.from_rows(histories, user_indices).to(model.item_bias_I.device)
+    wanted = [Wanted(k=20, hidden_item_index=history) for history in histories]
+    return retriever.top_k(model.queries(model.encode(batch)), wanted)
+
+
+def _agree(stored: TopK, found: TopK) -> bool:
+    if len(stored.score_K) != len(found.score_K):
+        return False
+    if len(stored.score_K) == 0:
+        return True
+    tolerance = RELATIVE_TOLERANCE * max(1.0, float(np.abs(stored.score_K).max()))
+    # Written so that a NaN on either side disagrees.
+    gap_K = np.abs(stored.score_K - found.score_K)
+    if not bool((gap_K <= tolerance).all()):
+        return False
+    # Where the items differ, only near-equal scores may have traded places.
+    apart_K = np.abs(np.diff(stored.score_K)) > 2 * tolerance
+    alone_K = np.r_[True, apart_K] & np.r_[apart_K, False]
+    return bool((stored.item_index_K == found.item_index_K)[alone_K].all())

@@ -1,0 +1,109 @@
+"""The items of a model: their ids, titles, categories and popularity, in index order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self, final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.errors import CheckpointCorruptError
+
+
+@final
+@dataclass(frozen=True)
+class Catalog:
+    """What the customer calls an item (``item_id``) and what we call it (``item_index``).
+
+    Attributes:
+        item_ids: The customer's ids; the position is the item index.
+        titles: One per item, empty where there is none.
+        categories: One tuple per item, empty where there is none.
+        popularity_I: int64; how many training users have the item.
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    popularity_I: NDArray[np.int64]
+    index_of: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.item_ids), len(self.titles), len(self.categories), len(self.popularity_I)}
+        if len(sizes) > 1:
+            raise CheckpointCorruptError(f"catalogue columns differ in length: {sorted(sizes)}")
+        index_of = {item_id: index for index, item_id in enumerate(self.item_ids)}
+        if len(index_of) != len(self.item_ids):
+            raise CheckpointCorruptError("an item id stands twice in the catalogue")
+        object.__setattr__(self, "index_of", index_of)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @cached_property
+    def by_popularity_I(self) -> NDArray[np.int64]:
+        """Item indices, most popular first; ties go to the smaller index."""
+        return np.argsort(-self.popularity_I, kind="stable")
+
+    def indices(self, item_ids: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
+        """Translate ids to indices.
+
+        Returns:
+            The indices of the known ids, in the given order, and the unknown ids, each once.
+        """
+        known: list[int] = []
+        unknown: dict[str, None] = {}
+        for item_id in item_ids:
+            index = self.index_of.get(item_id)
+            if index is None:
+                unknown[item_id] = None
+            else:
+                known.append(index)
+        return np.array(known, dtype=np.int64), list(unknown)
+
+    def search(self, text: str, limit: int) -> list[int]:
+        """Find items whose title holds every word of ``text``, the most popular first."""
+        words = text.casefold().split()
+        if not words:
+            return [int(index) for index in self.by_popularity_I[:limit]]
+        found: list[int] = []
+        for index in self.by_popularity_I:
+            if all(word in self._folded_titles[index] for word in words):
+                found.append(int(index))
+                if len(found) == limit:
+                    break
+        return found
+
+    @cached_property
+    def _folded_titles(self) -> tuple[str, ...]:
+        return tuple(title.casefold() for title in self.titles)
+
+    def to_json(self) -> bytes:
+        """Write the catalogue as JSON columns."""
+        columns = {
+            "item_ids": self.item_ids,
+            "titles": self.titles,
+            "categories": self.categories,
+            "popularity": self.popularity_I,
+        }
+        return orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            CheckpointCorruptError: The content is not such a catalogue.
+        """
+        try:
+            columns: dict[str, Any] = orjson.loads(content)
+            return cls(
+                item_ids=tuple(str(item_id) for item_id in columns["item_ids"]),
+                titles=tuple(str(title) for title in columns["titles"]),
+                categories=tuple(tuple(str(c) for c in row) for row in columns["categories"]),
+                popularity_I=np.array(columns["popularity"], dtype=np.int64),
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointCorruptError(f"the catalogue cannot be read: {error}") from error

@@ -1,0 +1,126 @@
+"""Everything that can go wrong and has a name.
+
+FoldinError
+|- InvalidRequestError               the caller can mend it
+|  |- EmptyHistoryError              nothing posted is known to the model, and fallback is off
+|  |- TooManyResultsError            k is larger than the service allows
+|  |- HistoryTooLongError            more entries than the service allows
+|  `- UnknownItemsError              ids that the catalogue lacks, and the caller asked to be strict
+|- UnknownUserError                  nothing posted, nothing cached, and fallback is off
+|- UnknownModelError                 the request names a model that is not served
+|- OverloadedError                   the queue is full
+|- DeadlineExceededError             the answer would come too late
+|- LatentStoreError                  the cache failed: becomes a miss and a counter
+`- CheckpointError                   start-up fails, a reload is refused
+   |- CheckpointMissingError         no bundle, or a file of it is absent
+   |- CheckpointTooNewError          written by a later version of Foldin
+   |- CanaryMismatchError            the loaded model does not repeat its trainer's answers
+   `- CheckpointCorruptError         a file is not what the manifest says
+      |- CheckpointTruncatedError    shorter than when it was written
+      |- CheckpointDigestError       same length, other content
+      |- CheckpointUnsafeError       a pickle: refused unread
+      `- CatalogMismatchError        catalogue and weights do not belong together
+
+Errors carry data and no status code: ``service/api/problems.py`` has the one table of those.
+"""
+
+from collections.abc import Sequence
+
+
+class FoldinError(Exception):
+    """The root of every error that Foldin raises on purpose."""
+
+
+class InvalidRequestError(FoldinError):
+    """The request is well-formed JSON that asks for something impossible."""
+
+
+class EmptyHistoryError(InvalidRequestError):
+    """No posted entry can be encoded, and the caller switched the fallback off."""
+
+
+class TooManyResultsError(InvalidRequestError):
+    """``k`` is larger than the service allows."""
+
+    def __init__(self, k: int, max_k: int) -> None:
+        super().__init__(f"k is {k}; this service answers at most {max_k} items")
+
+
+class HistoryTooLongError(InvalidRequestError):
+    """A list of ids in the request has more entries than the service allows."""
+
+    def __init__(self, field: str, count: int, limit: int) -> None:
+        super().__init__(f"{field} has {count} entries; this service takes at most {limit}")
+        self.field = field
+
+
+class UnknownItemsError(InvalidRequestError):
+    """Ids that the catalogue lacks, in a request with ``on_unknown`` set to ``error``."""
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        shown = ", ".join(item_ids[:5]) + (", ..." if len(item_ids) > len(item_ids[:5]) else "")
+        super().__init__(f"{len(item_ids)} unknown item ids: {shown}")
+        self.item_ids = tuple(item_ids)
+
+
+class UnknownUserError(FoldinError):
+    """No history was posted, none is kept for this user, and the fallback is off."""
+
+
+class UnknownModelError(FoldinError):
+    """The request names a model that this service does not serve."""
+
+    def __init__(self, name: str, served: Sequence[str]) -> None:
+        super().__init__(f"no model {name!r} here; served: {', '.join(served)}")
+
+
+class OverloadedError(FoldinError):
+    """The queue is full; ``retry_after_s`` says when to come back."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("the service is at capacity")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(FoldinError):
+    """The request waited longer than its deadline and was dropped unanswered."""
+
+
+class LatentStoreError(FoldinError):
+    """The latent store failed, is slow, or holds something it should not."""
+
+
+class CheckpointError(FoldinError):
+    """A bundle cannot be served."""
+
+
+class CheckpointMissingError(CheckpointError):
+    """There is no bundle at the path, or a file of it is absent."""
+
+
+class CheckpointTooNewError(CheckpointError):
+    """The bundle's format is newer than this version of Foldin reads."""
+
+
+class CanaryMismatchError(CheckpointError):
+    """The loaded model does not repeat the answers that its trainer stored."""
+
+
+class CheckpointCorruptError(CheckpointError):
+    """A file of the bundle is not what the manifest says."""
+
+
+class CheckpointTruncatedError(CheckpointCorruptError):
+    """A file of the bundle is shorter than when it was written."""
+
+
+class CheckpointDigestError(CheckpointCorruptError):
+    """A file of the bundle has other content than when it was written."""
+
+
+class CheckpointUnsafeError(CheckpointCorruptError):
+    """The bundle holds a pickle, which could execute code; it was not opened."""
+
+
+class CatalogMismatchError(CheckpointCorruptError):
+    """The catalogue does not belong to the weights beside it."""

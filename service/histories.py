@@ -1,0 +1,98 @@
+"""The one builder of model input: histories as CSR rows, in training as in serving."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+UNKNOWN_USER = -1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HistoryBatch:
+    """B histories with N entries in all, row after row.
+
+    Entries of a row are sorted by item and unique, so that the order in which a caller posts
+    them cannot change a bit of the answer.
+
+    Attributes:
+        item_index_N: int64, the items of row 0, then those of row 1, and so on.
+        weight_N: float32, one weight an entry; 1 for plain implicit feedback.
+        offset_B1: int64, B + 1 positions; row b is ``[offset_B1[b], offset_B1[b + 1])``.
+        user_index_B: int64, the training row of each user, ``UNKNOWN_USER`` for all others.
+    """
+
+    item_index_N: Tensor
+    weight_N: Tensor
+    offset_B1: Tensor
+    user_index_B: Tensor
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Sequence[NDArray[np.int64]],
+        user_indices: Sequence[int] | None = None,
+    ) -> Self:
+        """Build a batch of item indices in any order; an item counts once a row."""
+        unique_rows = [np.unique(row) for row in rows]
+        lengths = np.array([0, *(len(row) for row in unique_rows)], dtype=np.int64)
+        item_index_N = np.concatenate([*unique_rows, np.empty(0, dtype=np.int64)])
+        users = [UNKNOWN_USER] * len(rows) if user_indices is None else list(user_indices)
+        return cls(
+            item_index_N=torch.from_numpy(item_index_N.astype(np.int64)),
+            weight_N=torch.ones(len(item_index_N)),
+            offset_B1=torch.from_numpy(np.cumsum(lengths)),
+            user_index_B=torch.tensor(users, dtype=torch.int64),
+        )
+
+    @classmethod
+    def from_csr(
+        cls,
+        indptr: NDArray[np.integer],
+        indices: NDArray[np.integer],
+        weights: NDArray[np.floating],
+        user_index_B: NDArray[np.int64],
+    ) -> Self:
+        """Wrap the arrays of a canonical CSR matrix (rows sorted and unique) of B rows."""
+        return cls(
+            item_index_N=torch.from_numpy(indices.astype(np.int64)),
+            weight_N=torch.from_numpy(weights.astype(np.float32)),
+            offset_B1=torch.from_numpy(indptr.astype(np.int64)),
+            user_index_B=torch.from_numpy(user_index_B.astype(np.int64)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.user_index_B)
+
+    @property
+    def length_B(self) -> Tensor:
+        """Entries of each row, int64."""
+        return self.offset_B1.diff()
+
+    @property
+    def row_N(self) -> Tensor:
+        """The row that each entry belongs to, int64."""
+        rows = torch.arange(len(self), device=self.offset_B1.device)
+        return torch.repeat_interleave(rows, self.length_B, output_size=len(self.item_index_N))
+
+    def sum_per_row(self, value_N: Tensor) -> Tensor:
+        """Add the values of each row's entries up, [N] -> [B]."""
+        return value_N.new_zeros(len(self)).index_add(0, self.row_N, value_N)
+
+    def with_weights(self, weight_N: Tensor) -> Self:
+        """Give the same entries other weights."""
+        return type(self)(self.item_index_N, weight_N, self.offset_B1, self.user_index_B)
+
+    def to(self, device: torch.device) -> Self:
+        """Move to a device; a batch that is there already stays as it is."""
+        return type(self)(
+            self.item_index_N.to(device, non_blocking=True),
+            self.weight_N.to(device, non_blocking=True),
+            self.offset_B1.to(device, non_blocking=True),
+            self.user_index_B.to(device, non_blocking=True),
+        )

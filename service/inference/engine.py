@@ -1,0 +1,76 @@
+"""Runs one mixed batch: encode the rows that lack a latent, retrieve for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service.autoencoders.base import Autoencoder
+from service.histories import UNKNOWN_USER, HistoryBatch
+from service.retrieval.base import Retriever, TopK, Wanted
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row: a history to fold in, or a latent that was folded in before.
+
+    Attributes:
+        history: int64 item indices that the user likes, in any order; None with a latent.
+        user_index: The user's row in the model (CDAE), else ``UNKNOWN_USER``.
+        latent_D: float32 latent to decode; None with a history.
+        wanted: How many items, and which may not come back.
+    """
+
+    wanted: Wanted
+    history: NDArray[np.int64] | None = None
+    latent_D: NDArray[np.float32] | None = None
+    user_index: int = UNKNOWN_USER
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a job: its list, and the latent that it came from."""
+
+    top: TopK
+    latent_D: NDArray[np.float32]
+
+
+@final
+class Engine:
+    """A model and its retriever, on one device. Not thread-safe: one worker runs it."""
+
+    def __init__(self, model: Autoencoder, retriever: Retriever) -> None:
+        self._model = model
+        self._retriever = retriever
+        self._device = model.item_bias_I.device
+
+    @torch.inference_mode()
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Answer a batch of at least one job, in order."""
+        latents_BD = self._latents(jobs)
+        queries_BH = self._model.queries(latents_BD)
+        tops = self._retriever.top_k(queries_BH, [job.wanted for job in jobs])
+        kept_BD = latents_BD.cpu().numpy()
+        return [Outcome(top, latent_D.copy()) for top, latent_D in zip(tops, kept_BD, strict=True)]
+
+    def _latents(self, jobs: Sequence[Job]) -> torch.Tensor:
+        latents_BD = torch.empty(len(jobs), self._model.latent_dim, device=self._device)
+        posted: list[int] = []
+        histories: list[NDArray[np.int64]] = []
+        for row, job in enumerate(jobs):
+            if job.latent_D is not None:
+                latents_BD[row] = torch.from_numpy(job.latent_D).to(self._device)
+            elif job.history is not None:
+                posted.append(row)
+                histories.append(job.history)
+            else:
+                raise ValueError("a job carries a history or a latent")
+        if posted:
+            batch = HistoryBatch.from_rows(histories, [jobs[row].user_index for row in posted])
+            latents_BD[posted] = self._model.encode(batch.to(self._device))
+        return latents_BD

@@ -1,0 +1,48 @@
+"""What a retriever answers, and the seam that all retrievers share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one row of a batch asks of the retriever.
+
+    Attributes:
+        k: How many items, at least 1; more than there are is fine.
+        hidden_item_index: int64; items that may not come back (seen, excluded), in any order.
+    """
+
+    k: int
+    hidden_item_index: NDArray[np.int64]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """The best items of one row, best first; equal scores in the order of their index.
+
+    Attributes:
+        item_index_K: int64, ``K = min(k, eligible items)`` of them.
+        score_K: float32, never increasing, finite.
+    """
+
+    item_index_K: NDArray[np.int64]
+    score_K: NDArray[np.float32]
+
+
+class Retriever(Protocol):
+    """Finds the best items of an item matrix for a batch of queries, exactly."""
+
+    @property
+    def name(self) -> str:
+        """The mode as ``/models`` shows it."""
+
+    def top_k(self, query_BH: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
+        """Pick ``min(k, eligible)`` items for each of B rows; hidden items never come back."""
