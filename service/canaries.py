@@ -11,11 +11,10 @@ from typing import Any, final
 import numpy as np
 import orjson
 import torch
-from numpy.typing import NDArray
 
 from service.autoencoders.base import Autoencoder
 from service.errors import CanaryMismatchError, CheckpointCorruptError
-from service.histories import UNKNOWN_USER, HistoryBatch
+from service.histories import UNKNOWN_USER, History, HistoryBatch
 from service.retrieval.base import Retriever, TopK, Wanted
 
 # Other kernels (CPU or GPU, other batch sizes) add in other orders: a few units in the last
@@ -28,7 +27,7 @@ RELATIVE_TOLERANCE = 1e-4
 class Canary:
     """A history and the list that the trainer gave it, seen items hidden."""
 
-    history: NDArray[np.int64]
+    history: History
     user_index: int
     top: TopK
 
@@ -36,13 +35,13 @@ class Canary:
 def record(
     model: Autoencoder,
     retriever: Retriever,
-    histories: Sequence[NDArray[np.int64]],
+    histories: Sequence[History],
     user_indices: Sequence[int],
 ) -> list[Canary]:
     """Ask the model for its answers, to be stored. k is 20."""
     tops = _answers(model, retriever, histories, user_indices)
     return [
-        Canary(np.unique(history), user_index, top)
+        Canary(history, user_index, top)
         for history, user_index, top in zip(histories, user_indices, tops, strict=True)
     ]
 
@@ -68,7 +67,8 @@ def to_json(canaries: Sequence[Canary]) -> bytes:
     """Write canaries as JSON."""
     rows = [
         {
-            "history": canary.history,
+            "history": canary.history.item_index_N,
+            "weights": canary.history.weight_N,
             "user_index": canary.user_index,
             "items": canary.top.item_index_K,
             "scores": canary.top.score_K,
@@ -89,7 +89,7 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
         rows: list[dict[str, Any]] = orjson.loads(content)
         canaries = [
             Canary(
-                np.array(row["history"], dtype=np.int64),
+                History.of(row["history"], row["weights"]),
                 int(row["user_index"]),
                 TopK(
                     np.array(row["items"], dtype=np.int64),
@@ -101,7 +101,7 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointCorruptError(f"canaries.json cannot be read: {error}") from error
     for canary in canaries:
-        item_N = np.concatenate([canary.history, canary.top.item_index_K])
+        item_N = np.concatenate([canary.history.item_index_N, canary.top.item_index_K])
         in_range = bool(((item_N >= 0) & (item_N < num_items)).all())
         if not (in_range and UNKNOWN_USER <= canary.user_index < max(num_users, 1)):
             raise CheckpointCorruptError("canaries.json names an item or user out of range")
@@ -112,13 +112,13 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
 def _answers(
     model: Autoencoder,
     retriever: Retriever,
-    histories: Sequence[NDArray[np.int64]],
+    histories: Sequence[History],
     user_indices: Sequence[int],
 ) -> list[TopK]:
     if not histories:
         return []
     batch = HistoryBatch.from_rows(histories, user_indices).to(model.item_bias_I.device)
-    wanted = [Wanted(k=20, hidden_item_index=history) for history in histories]
+    wanted = [Wanted(k=20, hidden_item_index=history.item_index_N) for history in histories]
     return retriever.top_k(model.queries(model.encode(batch)), wanted)
 
 

@@ -2,14 +2,43 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 UNKNOWN_USER = -1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class History:
+    """One user's entries, sorted by item, each item once. Made by ``of``.
+
+    Attributes:
+        item_index_N: int64.
+        weight_N: float32, one an entry; 1 for plain implicit feedback.
+    """
+
+    item_index_N: NDArray[np.int64]
+    weight_N: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, item_indices: ArrayLike, weights: ArrayLike | None = None) -> Self:
+        """Sort and merge entries in any order; of an item posted twice the larger weight counts."""
+        item_N = np.asarray(item_indices, dtype=np.int64)
+        if weights is None:
+            unique_N = np.unique(item_N)
+            return cls(unique_N, np.ones(len(unique_N), dtype=np.float32))
+        unique_N, position_N = np.unique(item_N, return_inverse=True)
+        weight_N = np.zeros(len(unique_N), dtype=np.float32)
+        np.maximum.at(weight_N, position_N, np.asarray(weights, dtype=np.float32))
+        return cls(unique_N, weight_N)
+
+    def __len__(self) -> int:
+        return len(self.item_index_N)
 
 
 @final
@@ -35,18 +64,15 @@ class HistoryBatch:
     @classmethod
     def from_rows(
         cls,
-        rows: Sequence[NDArray[np.int64]],
+        rows: Sequence[History],
         user_indices: Sequence[int] | None = None,
     ) -> Self:
-        """Build a batch of item indices in any order; an item counts once a row."""
-        unique_rows = [np.unique(row) for row in rows]
-        lengths = np.array([0, *(len(row) for row in unique_rows)], dtype=np.int64)
-        item_index_N = np.concatenate([*unique_rows, np.empty(0, dtype=np.int64)])
+        """Build a batch of histories, each in any order."""
         users = [UNKNOWN_USER] * len(rows) if user_indices is None else list(user_indices)
         return cls(
-            item_index_N=torch.from_numpy(item_index_N.astype(np.int64)),
-            weight_N=torch.ones(len(item_index_N)),
-            offset_B1=torch.from_numpy(np.cumsum(lengths)),
+            item_index_N=torch.from_numpy(_concatenated([row.item_index_N for row in rows], "i8")),
+            weight_N=torch.from_numpy(_concatenated([row.weight_N for row in rows], "f4")),
+            offset_B1=torch.from_numpy(np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)),
             user_index_B=torch.tensor(users, dtype=torch.int64),
         )
 
@@ -96,3 +122,7 @@ class HistoryBatch:
             self.offset_B1.to(device, non_blocking=True),
             self.user_index_B.to(device, non_blocking=True),
         )
+
+
+def _concatenated(parts: Sequence[NDArray[Any]], dtype: str) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype=dtype), *parts])

@@ -1,6 +1,7 @@
 """Layers that the architectures share: sparse input, sparse noise, the fully connected stack."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -61,7 +62,7 @@ def dropped(histories: HistoryBatch, rate: float, generator: Generator) -> Histo
 def tanh_stack(dims: Sequence[int]) -> nn.Sequential:
     """Chain linear layers ``dims[0] -> dims[1] -> ...``, each followed by tanh."""
     layers: list[nn.Module] = []
-    for in_dim, out_dim in zip(dims, dims[1:], strict=False):
+    for in_dim, out_dim in pairwise(dims):
         layers += [xavier_linear(in_dim, out_dim), nn.Tanh()]
     return nn.Sequential(*layers)
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.autoencoders.base import Autoencoder
-from service.histories import UNKNOWN_USER, HistoryBatch
+from service.histories import UNKNOWN_USER, History, HistoryBatch
 from service.retrieval.base import Retriever, TopK, Wanted
 
 
@@ -19,14 +19,14 @@ class Job:
     """One row: a history to fold in, or a latent that was folded in before.
 
     Attributes:
-        history: int64 item indices that the user likes, in any order; None with a latent.
+        history: What the user likes; None with a latent.
         user_index: The user's row in the model (CDAE), else ``UNKNOWN_USER``.
         latent_D: float32 latent to decode; None with a history.
         wanted: How many items, and which may not come back.
     """
 
     wanted: Wanted
-    history: NDArray[np.int64] | None = None
+    history: History | None = None
     latent_D: NDArray[np.float32] | None = None
     user_index: int = UNKNOWN_USER
 
@@ -61,7 +61,7 @@ class Engine:
     def _latents(self, jobs: Sequence[Job]) -> torch.Tensor:
         latents_BD = torch.empty(len(jobs), self._model.latent_dim, device=self._device)
         posted: list[int] = []
-        histories: list[NDArray[np.int64]] = []
+        histories: list[History] = []
         for row, job in enumerate(jobs):
             if job.latent_D is not None:
                 latents_BD[row] = torch.from_numpy(job.latent_D).to(self._device)
