@@ -52,7 +52,7 @@ class Telemetry:
         )
         self.cache = Counter(
             "foldin_cache",
-            "Latent store look-ups and writes by outcome (hit, miss, bypass, error, written, lost).",
+            "Latent store use by outcome (hit, miss, bypass, error, written, lost).",
             ("outcome",),
             registry=self._registry,
         )

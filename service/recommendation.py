@@ -1,0 +1,77 @@
+"""The question and the answer of the use case, free of HTTP, torch and Redis."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+from service.catalog import Catalog
+from service.retrieval.base import TopK
+
+Source: TypeAlias = Literal["model", "popularity"]
+CacheOutcome: TypeAlias = Literal["hit", "miss", "bypass", "error"]
+Reason: TypeAlias = Literal["", "empty_history", "no_known_items", "no_liked_items", "unknown_user"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One posted interaction."""
+
+    item_id: str
+    rating: float | None = None
+    weight: float = 1.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request for a list.
+
+    Attributes:
+        history: Posted entries; None when the caller relies on what is kept for ``user_id``.
+            An empty history is a statement (a new user), not a reason to look one up.
+        user_id: Whose latent to use, or to refresh from the posted history.
+        k: Items wanted, at least 1.
+        exclude_items: Ids that may not come back, besides the seen ones.
+        exclude_seen: Whether items of the history may not come back.
+        strict: Whether an unknown id is an error, not a line in the answer.
+        fallback: Whether a popularity list may stand in for the model.
+        model: Name of the model to ask; None for the one that is served by default.
+    """
+
+    history: tuple[HistoryEntry, ...] | None
+    user_id: str | None
+    k: int
+    exclude_items: tuple[str, ...] = ()
+    exclude_seen: bool = True
+    strict: bool = False
+    fallback: bool = True
+    model: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One list, and how it came about.
+
+    Attributes:
+        top: Item indices of ``catalog`` with their scores, best first.
+        catalog: The catalogue of the model that answered.
+        source: ``model``, or ``popularity`` when the fallback answered.
+        reason: Why the fallback answered; empty for the model.
+        unknown_items: Posted, excluded or otherwise named ids that the catalogue lacks.
+        cache: ``hit`` or ``miss`` of the latent store, ``bypass`` when it was not asked,
+            ``error`` when it failed.
+        model_name: Name of the model.
+        model_version: Version of its bundle.
+        recommendation_id: Unique, for joining outcomes to the list.
+    """
+
+    top: TopK
+    catalog: Catalog
+    source: Source
+    reason: Reason
+    unknown_items: tuple[str, ...]
+    cache: CacheOutcome
+    model_name: str
+    model_version: str
+    recommendation_id: str
