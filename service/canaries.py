@@ -58,8 +58,8 @@ def replay(model: Autoencoder, retriever: Retriever, canaries: Sequence[Canary])
     for number, (canary, top) in enumerate(zip(canaries, tops, strict=True)):
         if not _agree(canary.top, top):
             raise CanaryMismatchError(
-                f"canary {number}: the trainer answered items {canary.top.item_index_K[:5]}..., "
-                f"this model answers {top.item_index_K[:5]}..."
+                f"canary {number}: the trainer answered {_head(canary.top)}, "
+                f"this model answers {_head(top)}"
             )
 
 
@@ -100,6 +100,8 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
         ]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointCorruptError(f"canaries.json cannot be read: {error}") from error
+    if not canaries:
+        raise CheckpointCorruptError("canaries.json holds no canary")
     for canary in canaries:
         item_N = np.concatenate([canary.history.item_index_N, canary.top.item_index_K])
         in_range = bool(((item_N >= 0) & (item_N < num_items)).all())
@@ -120,6 +122,11 @@ def _answers(
     batch = HistoryBatch.from_rows(histories, user_indices).to(model.item_bias_I.device)
     wanted = [Wanted(k=20, hidden_item_index=history.item_index_N) for history in histories]
     return retriever.top_k(model.queries(model.encode(batch)), wanted)
+
+
+def _head(top: TopK) -> str:
+    pairs = zip(top.item_index_K[:3].tolist(), top.score_K[:3].tolist(), strict=True)
+    return ", ".join(f"item {item} at {score:.4g}" for item, score in pairs) + ", ..."
 
 
 def _agree(stored: TopK, found: TopK) -> bool:

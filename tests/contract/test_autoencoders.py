@@ -1,0 +1,140 @@
+"""What every architecture must do, whatever it is: one suite over ``ARCHITECTURES``."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from service.autoencoders import ARCHITECTURES
+from service.autoencoders.base import Autoencoder
+from service.checkpoint import build_model
+from service.histories import UNKNOWN_USER, History, HistoryBatch
+from training.losses import LOSSES
+
+NUM_ITEMS = 30
+NUM_USERS = 12
+SMALL = {
+    "multvae": {"latent_dim": 6, "hidden_dims": (16, 8)},
+    "cdae": {"latent_dim": 8},
+}
+
+
+@pytest.fixture(params=sorted(ARCHITECTURES))
+def model(request: pytest.FixtureRequest) -> Autoencoder:
+    torch.manual_seed(7)
+    built = build_model(request.param, SMALL[request.param], NUM_ITEMS, NUM_USERS)
+    for parameter in built.parameters():  # biases and user rows start at zero and would hide much
+        torch.nn.init.normal_(parameter, std=0.3)
+    return built.eval()
+
+
+def rows(*histories: list[int], users: list[int] | None = None) -> HistoryBatch:
+    return HistoryBatch.from_rows([History.of(history) for history in histories], users)
+
+
+def scores(model: Autoencoder, batch: HistoryBatch) -> torch.Tensor:
+    query_BH = model.queries(model.encode(batch))
+    return query_BH @ model.item_vectors_IH.T + model.item_bias_I
+
+
+def test_shapes_are_those_of_the_contract(model: Autoencoder) -> None:
+    latents_BD = model.encode(rows([1, 2], [3], []))
+    assert latents_BD.shape == (3, model.latent_dim)
+    assert model.queries(latents_BD).shape == (3, model.item_vectors_IH.shape[1])
+    assert model.item_vectors_IH.shape[0] == len(model.item_bias_I) == model.num_items == NUM_ITEMS
+    assert model.num_users in {0, NUM_USERS}
+
+
+def test_scores_are_finite_for_no_one_and_all_items(model: Autoencoder) -> None:
+    batch = rows([], [4], list(range(NUM_ITEMS)))
+    assert scores(model, batch).isfinite().all()
+
+
+def test_a_row_alone_scores_as_in_a_batch(model: Autoencoder) -> None:
+    histories = [[1, 5, 9], [], [2], list(range(20))]
+    together = scores(model, rows(*histories, users=[0, 3, UNKNOWN_USER, 1]))
+    for row, (history, user) in enumerate(zip(histories, [0, 3, UNKNOWN_USER, 1], strict=True)):
+        alone = scores(model, rows(history, users=[user]))
+        torch.testing.assert_close(alone[0], together[row])
+
+
+def test_the_order_of_a_history_changes_no_bit(model: Autoencoder) -> None:
+    first, second = rows([3, 17, 8, 25]), rows([25, 3, 8, 17, 3, 25])
+    assert torch.equal(scores(model, first), scores(model, second))
+
+
+def test_evaluation_is_deterministic(model: Autoencoder) -> None:
+    batch = rows([1, 2, 3], [9, 4])
+    assert torch.equal(scores(model, batch), scores(model, batch))
+
+
+def test_heavier_entries_count_more(model: Autoencoder) -> None:
+    plain = HistoryBatch.from_rows([History.of([2, 9])])
+    heavy = HistoryBatch.from_rows([History.of([2, 9], [5.0, 1.0])])
+    assert not torch.allclose(scores(model, plain), scores(model, heavy))
+
+
+def test_the_training_pass_repeats_with_the_same_seed_and_differs_with_another(
+    model: Autoencoder,
+) -> None:
+    batch = rows(list(range(12)), list(range(5, 20)), users=[2, 5])
+
+    def query(seed: int) -> torch.Tensor:
+        return model.training_pass(batch, torch.Generator().manual_seed(seed)).query_BH
+
+    assert torch.equal(query(1), query(1))
+    assert not torch.equal(query(1), query(2))
+
+
+def test_one_step_changes_every_parameter(model: Autoencoder) -> None:
+    batch = rows(*[list(range(start, start + 15)) for start in range(12)], users=list(range(12)))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    noisy = model.training_pass(batch, torch.Generator().manual_seed(3))
+    loss = LOSSES["multinomial"](noisy.query_BH, model, batch) + noisy.regularizer_B
+    torch.autograd.backward(loss.mean())
+    optimizer.step()
+    unchanged = [
+        name for name, value in model.named_parameters() if torch.equal(value, before[name])
+    ]
+    assert not unchanged
+
+
+def test_weights_survive_the_file_bit_for_bit(model: Autoencoder) -> None:
+    content = save({name: value.clone() for name, value in model.state_dict().items()})
+    name = next(name for name, known in ARCHITECTURES.items() if isinstance(model, known.module))
+    again = build_model(name, SMALL[name], NUM_ITEMS, NUM_USERS).eval()
+    again.load_state_dict(load(content))
+    batch = rows([1, 2, 3], [7], users=[4, UNKNOWN_USER])
+    assert torch.equal(scores(model, batch), scores(again, batch))
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_it_learns_a_checkerboard(model: Autoencoder, loss: str) -> None:
+    """Even users like even items, odd users odd ones: the right answer is known by eye."""
+    generator = np.random.default_rng(0)
+    histories = [
+        History.of(2 * generator.choice(NUM_ITEMS // 2, 8, replace=False) + user % 2)
+        for user in range(60)
+    ]
+    batch = HistoryBatch.from_rows(histories, [user % NUM_USERS for user in range(60)])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        noisy = model.training_pass(batch, noise)
+        torch.autograd.backward(LOSSES[loss](noisy.query_BH, model, batch).mean())
+        optimizer.step()
+    found_BI = scores(model, rows([0, 2, 6], [1, 5, 9]))
+    even, odd = found_BI[:, 0::2].mean(dim=1), found_BI[:, 1::2].mean(dim=1)
+    assert even[0] > odd[0] + 1
+    assert odd[1] > even[1] + 1
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_the_default_config_builds(name: str) -> None:
+    factory: Callable[[], object] = ARCHITECTURES[name].config
+    with torch.device("meta"):
+        assert build_model(name, factory(), 1000, 50).num_items == 1000

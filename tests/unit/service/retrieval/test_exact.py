@@ -1,0 +1,78 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.catalog import Catalog
+from service.retrieval.base import TopK, Wanted
+from service.retrieval.exact import ExactRetriever, rank
+from service.retrieval.popularity import most_popular
+
+
+def brute_force(score_I: list[float], want: Wanted) -> list[int]:
+    hidden = set(want.hidden_item_index.tolist())
+    shown = [index for index in range(len(score_I)) if index not in hidden]
+    return sorted(shown, key=lambda index: (-score_I[index], index))[: want.k]
+
+
+def wanted(k: int, hidden: list[int]) -> Wanted:
+    return Wanted(k, np.array(hidden, dtype=np.int64))
+
+
+@st.composite
+def ranking_tasks(draw: st.DrawFn) -> tuple[list[list[float]], list[Wanted]]:
+    num_items = draw(st.integers(1, 12))
+    # Few distinct scores: ties are the rule here and not the exception.
+    score = st.lists(st.sampled_from([-2.0, 0.0, 0.5, 3.0]), min_size=num_items, max_size=num_items)
+    score_BI = draw(st.lists(score, min_size=1, max_size=4))
+    hidden = st.lists(st.integers(0, num_items - 1), max_size=num_items + 2)
+    wants = [wanted(draw(st.integers(1, num_items + 3)), draw(hidden)) for _ in score_BI]
+    return score_BI, wants
+
+
+@given(ranking_tasks())
+def test_lists_equal_a_sort_by_score_and_index(
+    task: tuple[list[list[float]], list[Wanted]],
+) -> None:
+    score_BI, wants = task
+    tops = rank(torch.tensor(score_BI), wants)
+    for score_I, want, top in zip(score_BI, wants, tops, strict=True):
+        assert top.item_index_K.tolist() == brute_force(score_I, want)
+        assert top.score_K.tolist() == [score_I[index] for index in top.item_index_K]
+
+
+def test_a_constant_score_lists_the_smallest_indices() -> None:
+    (top,) = rank(torch.zeros(1, 1000), [wanted(5, [0, 2])])
+    assert top.item_index_K.tolist() == [1, 3, 4, 5, 6]
+
+
+def test_rows_with_other_k_and_hidden_items_do_not_disturb_each_other() -> None:
+    torch.manual_seed(0)
+    score_BI = torch.randn(8, 50)
+    wants = [wanted(3 + row, list(range(row))) for row in range(8)]
+    together = rank(score_BI.clone(), wants)
+    for row in range(8):
+        (alone,) = rank(score_BI[row : row + 1].clone(), [wants[row]])
+        assert alone.item_index_K.tolist() == together[row].item_index_K.tolist()
+
+
+def test_everything_hidden_gives_an_empty_list() -> None:
+    (top,) = rank(torch.zeros(1, 3), [wanted(2, [0, 1, 2])])
+    assert len(top.item_index_K) == len(top.score_K) == 0
+
+
+def test_the_score_is_the_product_with_the_item_matrix_plus_bias() -> None:
+    vectors_IH = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    retriever = ExactRetriever(vectors_IH, torch.tensor([0.0, 0.5, -1.0]))
+    tops: list[TopK] = retriever.top_k(torch.tensor([[3.0, 1.0]]), [wanted(3, [])])
+    assert tops[0].item_index_K.tolist() == [0, 2, 1]
+    assert tops[0].score_K.tolist() == [3.0, 3.0, 2.5]
+    assert retriever.name == "exact"
+
+
+def test_the_popular_list_skips_what_is_hidden() -> None:
+    catalog = Catalog(("a", "b", "c"), ("", "", ""), ((), (), ()), np.array([2, 7, 2]))
+    top = most_popular(catalog, wanted(5, [1]))
+    assert top.item_index_K.tolist() == [0, 2]
+    assert top.score_K.tolist() == [2, 2]
+    assert most_popular(catalog, wanted(1, [])).item_index_K.tolist() == [1]

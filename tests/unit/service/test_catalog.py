@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from service.catalog import Catalog
+from service.errors import CheckpointCorruptError
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return Catalog(
+        item_ids=("a", "b", "c", "d"),
+        titles=("Solaris", "Stalker", "The Mirror", "Andrei Rublev: The Passion"),
+        categories=(("sci-fi",), ("sci-fi", "drama"), ("drama",), ()),
+        popularity_I=np.array([5, 9, 5, 0]),
+    )
+
+
+def test_ids_become_indices_in_order_and_unknown_ids_are_named_once(catalog: Catalog) -> None:
+    known, unknown = catalog.indices(["c", "x", "a", "x", "y"])
+    assert known.tolist() == [2, 0]
+    assert unknown == ["x", "y"]
+
+
+def test_popularity_ties_go_to_the_smaller_index(catalog: Catalog) -> None:
+    assert catalog.by_popularity_I.tolist() == [1, 0, 2, 3]
+
+
+def test_search_wants_every_word_in_any_case_and_puts_popular_items_first(
+    catalog: Catalog,
+) -> None:
+    assert catalog.search("THE", limit=5) == [2, 3]
+    assert catalog.search("passion andrei", limit=5) == [3]
+    assert catalog.search("s", limit=2) == [1, 0]
+    assert catalog.search("nothing like it", limit=5) == []
+    assert catalog.search(" ", limit=2) == [1, 0]
+
+
+def test_a_catalogue_survives_the_file(catalog: Catalog) -> None:
+    again = Catalog.from_json(catalog.to_json())
+    assert again.item_ids == catalog.item_ids
+    assert again.titles == catalog.titles
+    assert again.categories == catalog.categories
+    assert again.popularity_I.tolist() == catalog.popularity_I.tolist()
+    assert len(again) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"item_ids": ["a"], "titles": [], "categories": [[]], "popularity": [1]}',
+        b'{"item_ids": ["a", "a"], "titles": ["", ""], "categories": [[], []], "popularity": [1, 1]}',
+        b'{"item_ids": ["a"], "titles": [""], "categories": [[]], "popularity": ["many"]}',
+        b'{"item_ids": 3, "titles": [""], "categories": [[]], "popularity": [1]}',
+    ],
+)
+def test_what_is_no_catalogue_is_refused(content: bytes) -> None:
+    with pytest.raises(CheckpointCorruptError):
+        Catalog.from_json(content)

@@ -1,0 +1,52 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.histories import UNKNOWN_USER, History, HistoryBatch
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.5, 4, width=32))))
+def test_a_history_is_sorted_unique_and_keeps_the_larger_weight(
+    entries: list[tuple[int, float]],
+) -> None:
+    history = History.of([item for item, _ in entries], [weight for _, weight in entries])
+    expected: dict[int, float] = {}
+    for item, weight in entries:
+        expected[item] = max(weight, expected.get(item, 0))
+    assert history.item_index_N.tolist() == sorted(expected)
+    assert history.weight_N.tolist() == [expected[item] for item in sorted(expected)]
+
+
+def test_entries_without_weights_weigh_one() -> None:
+    assert History.of([5, 2, 5]).weight_N.tolist() == [1, 1]
+
+
+def test_a_batch_is_csr() -> None:
+    batch = HistoryBatch.from_rows([History.of([4, 1]), History.of([]), History.of([7])])
+    assert batch.item_index_N.tolist() == [1, 4, 7]
+    assert batch.offset_B1.tolist() == [0, 2, 2, 3]
+    assert batch.length_B.tolist() == [2, 0, 1]
+    assert batch.row_N.tolist() == [0, 0, 2]
+    assert batch.user_index_B.tolist() == [UNKNOWN_USER] * 3
+    assert batch.sum_per_row(torch.tensor([1.0, 2.0, 4.0])).tolist() == [3, 0, 4]
+
+
+def test_posted_rows_equal_csr_rows() -> None:
+    posted = HistoryBatch.from_rows([History.of([3, 1]), History.of([2])], [0, 5])
+    csr = HistoryBatch.from_csr(
+        np.array([0, 2, 3]), np.array([1, 3, 2]), np.ones(3), np.array([0, 5])
+    )
+    for ours, theirs in (
+        (posted.item_index_N, csr.item_index_N),
+        (posted.weight_N, csr.weight_N),
+        (posted.offset_B1, csr.offset_B1),
+        (posted.user_index_B, csr.user_index_B),
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_batch_of_nobody_is_a_batch() -> None:
+    batch = HistoryBatch.from_rows([])
+    assert len(batch) == 0
+    assert batch.offset_B1.tolist() == [0]

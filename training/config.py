@@ -1,0 +1,128 @@
+"""Everything that decides a training run: TOML in, the same TOML in the checkpoint."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from service.autoencoders import ARCHITECTURES
+from training.errors import BadInputError
+
+
+@final
+class TrainingConfig(BaseModel):
+    """One run: model, loss, optimiser, schedule, chance. Frozen; written into the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    """A key of ``ARCHITECTURES``."""
+
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the architecture's config that differ from its defaults."""
+
+    loss: Literal["multinomial", "logistic"] = "multinomial"
+    """Which likelihood reconstructs a history."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    """Step of Adam."""
+
+    weight_decay: float = Field(0.0, ge=0)
+    """L2 on all weights, inside Adam."""
+
+    batch_size: int = Field(500, ge=1)
+    """Users a step."""
+
+    epochs: int = Field(100, ge=1)
+    """Passes over the training users, at most."""
+
+    patience: int = Field(20, ge=1)
+    """Epochs without a better validation NDCG@100 after which training stops."""
+
+    max_grad_norm: float = Field(5.0, gt=0)
+    """Gradients longer than this are scaled down to it: one odd batch cannot wreck a run."""
+
+    beta_cap: float = Field(0.2, ge=0)
+    """Weight of the KL term once it is annealed (variational models)."""
+
+    anneal_fraction: float = Field(0.85, ge=0, le=1)
+    """Share of all steps over which beta climbs from 0 to its cap, in a line.
+
+    A share, not a number of steps: with the published 200,000 steps small data never anneals.
+    """
+
+    seed: int = 0
+    """Start of all chance: weights, order, noise."""
+
+    threads: int = Field(0, ge=0)
+    """Torch threads; 0 takes one per core. Other counts add in other orders: other last digits."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto prefers CUDA."""
+
+    def to_json(self) -> bytes:
+        """Write the config; equal configs give equal bytes."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Check settings of a run, architecture fields among them or in a table of their own.
+
+        Raises:
+            BadInputError: An unknown model or setting, or a value out of range.
+        """
+        own = {key: value for key, value in settings.items() if key in cls.model_fields}
+        name = own.get("model")
+        if name not in ARCHITECTURES:
+            raise BadInputError(f"unknown model {name!r}; there are: {', '.join(ARCHITECTURES)}")
+        shape = {key: value for key, value in settings.items() if key not in cls.model_fields}
+        try:
+            config = cls(**own)
+            config = config.model_copy(update={"architecture": {**config.architecture, **shape}})
+            _refuse_unknown(config)
+            TypeAdapter(ARCHITECTURES[name].config).validate_python(config.architecture)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadInputError(f"setting {where}: {first['msg']}") from error
+        return config
+
+
+def _refuse_unknown(config: TrainingConfig) -> None:
+    ours = set(TrainingConfig.model_fields) - {"model", "architecture"}
+    theirs = {field.name for field in dataclasses.fields(ARCHITECTURES[config.model].config)}
+    for key in config.architecture:
+        if key not in theirs:
+            known = ", ".join(sorted(ours | theirs))
+            raise BadInputError(f"{config.model} has no setting {key!r}; there are: {known}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read the settings of a TOML file.
+
+    Raises:
+        BadInputError: It cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInputError(f"{path}: {error}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read ``key=value``, the value as TOML has it; a bare word is a string.
+
+    Raises:
+        BadInputError: There is no ``=``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise BadInputError(f"--set {text!r}: write key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

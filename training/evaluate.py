@@ -1,0 +1,112 @@
+"""Measure a model on held-out users, through the retrieval that production uses."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Final, Protocol, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from service.autoencoders.base import Autoencoder
+from service.checkpoint import Checkpoint
+from service.histories import UNKNOWN_USER, HistoryBatch
+from service.retrieval.base import TopK, Wanted
+from service.retrieval.exact import ExactRetriever
+from training.metrics import LIST_LENGTH, RankingMetrics, ranking_metrics
+from training.split import HeldOut
+
+USERS_PER_BLOCK: Final = 500
+# Entries of a history: few, some, many, very many.
+LENGTH_BANDS: Final = (0, 10, 50, 200, 2**31)
+
+
+class Ranker(Protocol):
+    """Anything that ranks the catalogue for a batch of histories."""
+
+    def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
+        """Give one list per history; hidden items never come back."""
+
+
+@final
+class AutoencoderRanker:
+    """An autoencoder as the service runs it: no dropout, no sampling, exact retrieval."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        self._model = model
+        self._retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
+
+    @torch.inference_mode()
+    def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
+        """Give one list per history; hidden items never come back."""
+        latents_BD = self._model.encode(histories.to(self._model.item_bias_I.device))
+        return self._retriever.top_k(self._model.queries(latents_BD), wanted)
+
+
+def evaluate(ranker: Ranker, held_out: HeldOut) -> RankingMetrics:
+    """Rank the whole catalogue for every held-out user, history hidden, and compare."""
+    return ranking_metrics(ranked_lists(ranker, held_out), _rows(held_out.target))
+
+
+def evaluate_by_history_length(ranker: Ranker, held_out: HeldOut) -> dict[str, RankingMetrics]:
+    """Measure as ``evaluate`` does, and again within each band of history lengths."""
+    lists = ranked_lists(ranker, held_out)
+    targets = _rows(held_out.target)
+    length_U = np.diff(held_out.history.indptr)
+    measured = {"all": ranking_metrics(lists, targets)}
+    for low, high in itertools.pairwise(LENGTH_BANDS):
+        inside = np.flatnonzero((length_U >= low) & (length_U < high))
+        name = f"history {low}-{high - 1}" if high < LENGTH_BANDS[-1] else f"history {low}+"
+        band = ranking_metrics([lists[u] for u in inside], [targets[u] for u in inside])
+        if band.users:
+            measured[name] = band
+    return measured
+
+
+def ranked_lists(ranker: Ranker, held_out: HeldOut) -> list[NDArray[np.int64]]:
+    """Rank the catalogue for every held-out user, block by block; histories are hidden."""
+    lists: list[NDArray[np.int64]] = []
+    for start in range(0, len(held_out.user_ids), USERS_PER_BLOCK):
+        stop = start + USERS_PER_BLOCK
+        history = held_out.history[start:stop]
+        histories = HistoryBatch.from_csr(
+            history.indptr, history.indices, history.data, held_out.user_index_U[start:stop]
+        )
+        wanted = [Wanted(LIST_LENGTH, seen_N) for seen_N in _rows(history)]
+        lists += [top.item_index_K for top in ranker.top_k(histories, wanted)]
+    return lists
+
+
+def aligned(held_out: HeldOut, item_ids: Sequence[str], loaded: Checkpoint) -> HeldOut:
+    """Express held-out users in the item and user indices of a bundle.
+
+    Items that the bundle lacks are dropped, as they are at serving.
+    """
+    column_of_I = np.array([loaded.catalog.index_of.get(item_id, -1) for item_id in item_ids])
+    row_of = {user_id: row for row, user_id in enumerate(loaded.user_ids)}
+    return HeldOut(
+        history=_with_columns(held_out.history, column_of_I, len(loaded.catalog)),
+        target=_with_columns(held_out.target, column_of_I, len(loaded.catalog)),
+        user_ids=held_out.user_ids,
+        user_index_U=np.array(
+            [row_of.get(user_id, UNKNOWN_USER) for user_id in held_out.user_ids], dtype=np.int64
+        ),
+    )
+
+
+def _rows(matrix: csr_array) -> list[NDArray[np.int64]]:
+    """Split the item indices of a CSR matrix into its rows."""
+    return np.split(matrix.indices.astype(np.int64), matrix.indptr[1:-1])
+
+
+def _with_columns(matrix: csr_array, column_of_I: NDArray[np.int64], num_items: int) -> csr_array:
+    entries = matrix.tocoo()
+    column_N = column_of_I[entries.col]
+    known_N = column_N >= 0
+    shape = (matrix.shape[0], num_items)
+    moved = csr_array(
+        (entries.data[known_N], (entries.row[known_N], column_N[known_N])), shape=shape
+    )
+    moved.sort_indices()
+    return moved

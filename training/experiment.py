@@ -1,0 +1,92 @@
+"""One training run from data to bundle, and the record of it."""
+
+import hashlib
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from training.baselines import measure_baselines
+from training.config import TrainingConfig
+from training.datasets import Dataset
+from training.evaluate import AutoencoderRanker, evaluate
+from training.export import export
+from training.loop import Resumable, TrainingResult, Watcher, train
+from training.metrics import RankingMetrics
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What ``foldin train`` tells when it is done.
+
+    Attributes:
+        config: The run.
+        result: The trained model and its epochs.
+        metrics: ``valid`` and ``test`` of the model.
+        baselines: ``valid`` and ``test`` of each rival, by name.
+        bundle: Where the checkpoint is.
+    """
+
+    config: TrainingConfig
+    result: TrainingResult
+    metrics: Mapping[str, RankingMetrics]
+    baselines: Mapping[str, Mapping[str, RankingMetrics]]
+    bundle: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the record as ``--json`` writes it."""
+        return {
+            "model": self.config.model,
+            "config": self.config.model_dump(mode="json"),
+            "seed": self.config.seed,
+            **{part: metrics.to_dict() for part, metrics in self.metrics.items()},
+            "epochs": len(self.result.reports),
+            "best_epoch": self.result.best_epoch,
+            "interrupted": self.result.interrupted,
+            "seconds": self.result.seconds,
+            "users_per_second": self.result.users_per_second,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "checkpoint": str(self.bundle),
+            "baselines": {
+                name: {part: metrics.to_dict() for part, metrics in parts.items()}
+                for name, parts in self.baselines.items()
+            },
+        }
+
+
+def run_experiment(
+    dataset: Dataset, config: TrainingConfig, model_dir: Path, watcher: Watcher, *, resume: bool
+) -> Experiment:
+    """Train, measure beside the rivals, export the best weights.
+
+    Args:
+        dataset: Split and catalogue.
+        config: The run.
+        model_dir: Gets the bundle, and the state for ``resume``.
+        watcher: Told of every step and epoch.
+        resume: Go on where an interrupted run of the same data and config was.
+    """
+    resumable = Resumable(model_dir, _fingerprint(dataset, config), resume)
+    result = train(config, dataset.split, watcher, resumable)
+    ranker = AutoencoderRanker(result.model)
+    metrics = {
+        "valid": evaluate(ranker, dataset.split.valid),
+        "test": evaluate(ranker, dataset.split.test),
+    }
+    figures = {part: measured.to_dict() for part, measured in metrics.items()}
+    # The bundle first: a run that is stopped while the rivals are measured has lost nothing.
+    bundle = export(result.model, dataset, config, figures, model_dir)
+    return Experiment(config, result, metrics, measure_baselines(dataset.split), bundle)
+
+
+def peak_memory_bytes() -> int:
+    """Give the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def _fingerprint(dataset: Dataset, config: TrainingConfig) -> str:
+    return hashlib.sha256(config.to_json() + dataset.fingerprint.encode()).hexdigest()

@@ -1,0 +1,83 @@
+"""Turn a trained model into a bundle that the service can prove it loaded right."""
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from service import canaries, checkpoint
+from service.autoencoders.base import Autoencoder
+from service.canaries import Canary
+from service.histories import UNKNOWN_USER, History
+from service.manifest import FORMAT_VERSION, Manifest
+from service.retrieval.exact import ExactRetriever
+from training.config import TrainingConfig
+from training.datasets import Dataset
+
+# From nobody's history to a long one. Items are drawn by chance: a bundle holds no user's data.
+CANARY_LENGTHS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+WRITERS: Final = ("foldin", "torch", "numpy", "safetensors")
+
+
+def export(
+    model: Autoencoder,
+    dataset: Dataset,
+    config: TrainingConfig,
+    metrics: Mapping[str, Any],
+    model_dir: Path,
+) -> Path:
+    """Write ``model_dir/<version>`` and point ``CURRENT`` at it.
+
+    Args:
+        model: With the weights to ship.
+        dataset: What it was trained on.
+        config: How it was trained.
+        metrics: ``valid`` and ``test`` figures of these very weights.
+        model_dir: Made if it is not there.
+
+    Returns:
+        The directory of the new bundle.
+    """
+    user_ids = dataset.split.user_ids if model.num_users else ()
+    files = checkpoint.bundle_files(model, dataset.catalog, user_ids, _canaries(model, config.seed))
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=config.model,
+        architecture=config.model,
+        config=config.architecture,
+        training=config.model_dump(mode="json"),
+        data={
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "protocol": dataset.split.protocol,
+            "train_users": dataset.split.train.shape[0],
+            "train_interactions": dataset.split.train.nnz,
+        },
+        metrics=dict(metrics),
+        positive_threshold=dataset.positive_threshold,
+        num_items=model.num_items,
+        num_users=model.num_users,
+        versions={"python": platform.python_version(), **{w: version(w) for w in WRITERS}},
+        created_at=datetime.now(UTC),
+        files={},
+    )
+    return checkpoint.save(manifest, files, model_dir)
+
+
+def _canaries(model: Autoencoder, seed: int) -> list[Canary]:
+    generator = np.random.default_rng(seed)
+    histories = [
+        History.of(generator.choice(model.num_items, min(length, model.num_items), replace=False))
+        for length in CANARY_LENGTHS
+    ]
+    # Half of them as known users, where the model has rows for users.
+    users = [
+        int(generator.integers(model.num_users)) if model.num_users and number % 2 else UNKNOWN_USER
+        for number in range(len(histories))
+    ]
+    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
+    return canaries.record(model, retriever, histories, users)

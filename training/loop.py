@@ -1,0 +1,214 @@
+"""The training loop: epochs, annealing, validation, early stopping, resume.
+
+Knows nothing of files to read, of bundles to write or of the terminal.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, final
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch.nn.utils import clip_grad_norm_
+
+from service.autoencoders.base import Autoencoder
+from service.checkpoint import build_model
+from service.histories import HistoryBatch
+from training.config import TrainingConfig
+from training.errors import TrainingDivergedError
+from training.evaluate import AutoencoderRanker, evaluate
+from training.losses import LOSSES
+from training.split import Split
+from training.state import EpochReport, Run, load_state, save_state
+
+# Writing the state costs some 50 ms at a million weights; more often than this it would show.
+SAVE_EVERY_S: Final = 10.0
+
+
+class Watcher(Protocol):
+    """Sees training as it goes; the progress bar is one."""
+
+    def on_step(self, users: int) -> None:
+        """Hear that a step over so many users is done."""
+
+    def on_epoch(self, report: EpochReport, best_epoch: int) -> None:
+        """Hear that an epoch is done."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """Where a run keeps its state, and under which identity."""
+
+    directory: Path
+    fingerprint: str
+    resume: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A trained model, with the weights of its best epoch, and how it got there.
+
+    Attributes:
+        model: In evaluation mode.
+        reports: One per epoch.
+        best_epoch: The epoch with the best validation NDCG@100.
+        interrupted: Whether Ctrl-C ended the run early.
+        seconds: Training and validation together, interruptions left out.
+        users_per_second: Over the training steps.
+    """
+
+    model: Autoencoder
+    reports: tuple[EpochReport, ...]
+    best_epoch: int
+    interrupted: bool
+    seconds: float
+    users_per_second: float
+
+
+def train(
+    config: TrainingConfig, split: Split, watcher: Watcher, resumable: Resumable | None = None
+) -> TrainingResult:
+    """Train a model; the same config, data and thread count give the same numbers.
+
+    Args:
+        config: The run.
+        split: Training users and held-out validation users.
+        watcher: Told of every step and epoch.
+        resumable: Where to keep the state, if anywhere.
+
+    Raises:
+        TrainingDivergedError: The loss is no longer finite.
+        KeyboardInterrupt: Ctrl-C before the first epoch was done; later it ends the run.
+    """
+    run = _start(config, split)
+    if resumable is not None and resumable.resume:
+        load_state(run, resumable.fingerprint, resumable.directory)
+    interrupted = False
+    saved_at = time.monotonic()
+    try:
+        while not _finished(run, config):
+            run.note(_epoch(run, config, split, watcher))
+            watcher.on_epoch(run.reports[-1], run.best_epoch)
+            due = time.monotonic() - saved_at >= SAVE_EVERY_S or _finished(run, config)
+            if resumable is not None and due:
+                save_state(run, resumable.fingerprint, resumable.directory)
+                saved_at = time.monotonic()
+    except KeyboardInterrupt:
+        if not run.reports:
+            raise
+        interrupted = True
+    return _result(run, split, interrupted=interrupted)
+
+
+def beta_at(step: int, total_steps: int, config: TrainingConfig) -> float:
+    """Weight of the KL term at a step: a line from 0 to ``beta_cap``, then flat."""
+    anneal_steps = config.anneal_fraction * total_steps
+    return config.beta_cap * min(1.0, step / anneal_steps) if anneal_steps else config.beta_cap
+
+
+def _start(config: TrainingConfig, split: Split) -> Run:
+    device = pick_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        num_users, num_items = split.train.shape
+        model = build_model(config.model, config.architecture, num_items, num_users).to(device)
+    return Run(
+        model=model,
+        optimizer=torch.optim.Adam(
+            model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        ),
+        order=torch.Generator().manual_seed(config.seed),
+        noise=torch.Generator(device).manual_seed(config.seed),
+    )
+
+
+def pick_device(wish: str) -> torch.device:
+    """Turn ``auto`` into CUDA where there is one."""
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wish)
+
+
+def _finished(run: Run, config: TrainingConfig) -> bool:
+    epochs = len(run.reports)
+    return epochs >= config.epochs or epochs - run.best_epoch >= config.patience
+
+
+def _epoch(run: Run, config: TrainingConfig, split: Split, watcher: Watcher) -> EpochReport:
+    started = time.monotonic()
+    run.model.train()
+    total_steps = config.epochs * math.ceil(split.train.shape[0] / config.batch_size)
+    loss_sum, regularizer_sum, beta = 0.0, 0.0, 0.0
+    for batch in _batches(run, config, split.train):
+        run.step += 1
+        beta = beta_at(run.step, total_steps, config)
+        loss, regularizer = _step(run, config, batch, beta)
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the loss is {loss} in epoch {len(run.reports) + 1}, step {run.step}: "
+                f"lower learning_rate ({config.learning_rate:g}) or max_grad_norm"
+            )
+        loss_sum += loss * len(batch)
+        regularizer_sum += regularizer * len(batch)
+        watcher.on_step(len(batch))
+    trained = time.monotonic()
+    run.model.eval()
+    valid = evaluate(AutoencoderRanker(run.model), split.valid)
+    num_users = split.train.shape[0]
+    return EpochReport(
+        epoch=len(run.reports) + 1,
+        loss=loss_sum / num_users,
+        regularizer=regularizer_sum / num_users,
+        beta=beta,
+        valid=valid.to_dict(),
+        train_s=trained - started,
+        eval_s=time.monotonic() - trained,
+    )
+
+
+def _step(
+    run: Run, config: TrainingConfig, batch: HistoryBatch, beta: float
+) -> tuple[float, float]:
+    run.optimizer.zero_grad(set_to_none=True)
+    noisy = run.model.training_pass(batch, run.noise)
+    # KL is summed over dimensions and averaged over users, like the likelihood beside it.
+    reconstruction_B = LOSSES[config.loss](noisy.query_BH, run.model, batch)
+    loss = (reconstruction_B + beta * noisy.regularizer_B).mean()
+    torch.autograd.backward(loss)
+    clip_grad_norm_(run.model.parameters(), config.max_grad_norm)
+    run.optimizer.step()
+    return loss.item(), noisy.regularizer_B.mean().item()
+
+
+def _batches(run: Run, config: TrainingConfig, train: csr_array) -> Iterator[HistoryBatch]:
+    order_U = torch.randperm(train.shape[0], generator=run.order).numpy()
+    device = run.model.item_bias_I.device
+    for start in range(0, len(order_U), config.batch_size):
+        user_index_B = np.sort(order_U[start : start + config.batch_size])
+        rows = train[user_index_B]
+        batch = HistoryBatch.from_csr(rows.indptr, rows.indices, rows.data, user_index_B)
+        yield batch.to(device)
+
+
+def _result(run: Run, split: Split, *, interrupted: bool) -> TrainingResult:
+    run.model.load_state_dict(run.best_weights)
+    train_s = sum(report.train_s for report in run.reports)
+    return TrainingResult(
+        model=run.model.eval().requires_grad_(requires_grad=False),
+        reports=tuple(run.reports),
+        best_epoch=run.best_epoch,
+        interrupted=interrupted,
+        seconds=train_s + sum(report.eval_s for report in run.reports),
+        users_per_second=split.train.shape[0] * len(run.reports) / train_s,
+    )

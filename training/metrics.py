@@ -1,0 +1,94 @@
+"""Ranking metrics as Liang et al. (2018) define them, averaged over users with a target.
+
+Both cut the ideal at ``min(K, targets)``: a user with two targets can reach 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LIST_LENGTH: Final = 100
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RankingMetrics:
+    """Averages over the users that have a target.
+
+    Attributes:
+        values: By name, such as ``ndcg@100``.
+        users: How many users the averages are over.
+        users_without_target: Held-out users that were left out.
+        standard_error: Of ``ndcg@100``.
+    """
+
+    values: dict[str, float]
+    users: int
+    users_without_target: int
+    standard_error: float
+
+    @property
+    def ndcg_at_100(self) -> float:
+        """The figure that selects models."""
+        return self.values["ndcg@100"]
+
+    def to_dict(self) -> dict[str, float]:
+        """Flatten for JSON."""
+        counts = {"users": self.users, "users_without_target": self.users_without_target}
+        return {**self.values, "ndcg@100_standard_error": self.standard_error, **counts}
+
+
+def ranking_metrics(
+    lists: Sequence[NDArray[np.int64]], targets: Sequence[NDArray[np.integer]]
+) -> RankingMetrics:
+    """Score ranked lists against what each user really took.
+
+    Args:
+        lists: Item indices, best first, at least 100 long where there are as many eligible.
+        targets: Item indices per user; users with none are left out and counted.
+    """
+    measured = [
+        (found, wanted) for found, wanted in zip(lists, targets, strict=True) if len(wanted)
+    ]
+    num_targets_U = np.array([len(wanted) for _, wanted in measured], dtype=np.int64)
+    hits_UK = np.zeros((len(measured), LIST_LENGTH), dtype=bool)
+    for row, (found, wanted) in enumerate(measured):
+        head = found[:LIST_LENGTH]
+        hits_UK[row, : len(head)] = np.isin(head, wanted)
+    ndcg_U = ndcg(hits_UK, num_targets_U, 100)
+    return RankingMetrics(
+        values={
+            "recall@20": _mean(recall(hits_UK, num_targets_U, 20)),
+            "recall@50": _mean(recall(hits_UK, num_targets_U, 50)),
+            "ndcg@10": _mean(ndcg(hits_UK, num_targets_U, 10)),
+            "ndcg@100": _mean(ndcg_U),
+        },
+        users=len(measured),
+        users_without_target=len(lists) - len(measured),
+        standard_error=float(ndcg_U.std() / np.sqrt(len(ndcg_U))) if len(ndcg_U) else 0.0,
+    )
+
+
+def recall(
+    hits_UK: NDArray[np.bool_], num_targets_U: NDArray[np.int64], k: int
+) -> NDArray[np.float64]:
+    """Recall@k = hits among the first k / min(k, targets), per user."""
+    share_U: NDArray[np.float64] = hits_UK[:, :k].sum(axis=1) / np.minimum(k, num_targets_U)
+    return share_U
+
+
+def ndcg(
+    hits_UK: NDArray[np.bool_], num_targets_U: NDArray[np.int64], k: int
+) -> NDArray[np.float64]:
+    """NDCG@k with gain 1, discount 1 / log2(rank + 1), ideal cut at min(k, targets), per user."""
+    discount_K = 1 / np.log2(np.arange(2, k + 2))
+    ideal_U = np.cumsum(discount_K)[np.minimum(k, num_targets_U) - 1]
+    gain_U: NDArray[np.float64] = hits_UK[:, :k] @ discount_K[: hits_UK[:, :k].shape[1]] / ideal_U
+    return gain_U
+
+
+def _mean(value_U: NDArray[np.float64]) -> float:
+    return float(value_U.mean()) if len(value_U) else 0.0

@@ -1,0 +1,148 @@
+"""A run in progress: what training changes from step to step, and its file for resuming.
+
+No pickle: tensors go to safetensors, the rest to JSON inside its metadata. One file, renamed
+into place: an interruption leaves the previous state or this one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+import orjson
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Generator, Tensor
+
+from service.autoencoders.base import Autoencoder
+from training.errors import BadInputError
+
+STATE_FILE: Final = ".training-state.safetensors"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What one epoch did.
+
+    Attributes:
+        epoch: Counted from 1.
+        loss: Mean over users, the KL term and beta included.
+        regularizer: Mean KL per user.
+        beta: At the end of the epoch.
+        valid: Validation metrics by name.
+        train_s: Seconds spent on training steps.
+        eval_s: Seconds spent on validation.
+    """
+
+    epoch: int
+    loss: float
+    regularizer: float
+    beta: float
+    valid: dict[str, float]
+    train_s: float
+    eval_s: float
+
+
+@final
+@dataclass(slots=True)
+class Run:
+    """Everything that a resumed run must have as the interrupted one had it."""
+
+    model: Autoencoder
+    optimizer: torch.optim.Optimizer
+    order: Generator
+    noise: Generator
+    step: int = 0
+    best_epoch: int = 0
+    best_ndcg: float = -1.0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    reports: list[EpochReport] = field(default_factory=list)
+
+    def note(self, report: EpochReport) -> None:
+        """Append an epoch; keep a copy of the weights if they are the best so far."""
+        self.reports.append(report)
+        if report.valid["ndcg@100"] > self.best_ndcg:
+            self.best_ndcg = report.valid["ndcg@100"]
+            self.best_epoch = report.epoch
+            self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+
+
+def save_state(run: Run, fingerprint: str, directory: Path) -> None:
+    """Write a run at the end of an epoch.
+
+    Args:
+        run: Moved to nothing, changed in nothing.
+        fingerprint: Of config and data; a state of another run is not resumed.
+        directory: Made if it is not there.
+    """
+    optimizer_state: dict[int, dict[str, Tensor]] = run.optimizer.state_dict()["state"]
+    tensors = {
+        **{f"model.{name}": tensor for name, tensor in run.model.state_dict().items()},
+        **{f"best.{name}": tensor for name, tensor in run.best_weights.items()},
+        **{
+            f"optimizer.{index}.{name}": tensor
+            for index, entry in optimizer_state.items()
+            for name, tensor in entry.items()
+        },
+        "generator.order": run.order.get_state(),
+        "generator.noise": run.noise.get_state(),
+    }
+    progress = {
+        "fingerprint": fingerprint,
+        "step": run.step,
+        "best_epoch": run.best_epoch,
+        "best_ndcg": run.best_ndcg,
+        "reports": [asdict(report) for report in run.reports],
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    staged = directory / f"{STATE_FILE}.new"
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, staged, metadata={"progress": orjson.dumps(progress).decode()})
+    staged.replace(directory / STATE_FILE)
+
+
+def load_state(run: Run, fingerprint: str, directory: Path) -> None:
+    """Bring a fresh run to where an interrupted one was.
+
+    Raises:
+        BadInputError: There is no state, it is damaged, or it belongs to another run.
+    """
+    path = directory / STATE_FILE
+    if not path.is_file():
+        raise BadInputError(f"nothing to resume: no {STATE_FILE} in {directory}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress: dict[str, Any] = orjson.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise BadInputError(f"{path} is damaged: {error}") from error
+    if progress["fingerprint"] != fingerprint:
+        raise BadInputError(f"{path} belongs to a run with other data or settings")
+    run.model.load_state_dict(_below("model.", tensors))
+    _load_optimizer(run.optimizer, _below("optimizer.", tensors))
+    run.order.set_state(tensors["generator.order"])
+    run.noise.set_state(tensors["generator.noise"])
+    run.step = progress["step"]
+    run.best_epoch = progress["best_epoch"]
+    run.best_ndcg = progress["best_ndcg"]
+    run.best_weights = _below("best.", tensors)
+    run.reports = [EpochReport(**report) for report in progress["reports"]]
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
