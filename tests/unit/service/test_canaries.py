@@ -61,7 +61,7 @@ def test_canaries_survive_the_file() -> None:
         b'[{"history": [99], "weights": [1], "user_index": -1, "items": [], "scores": []}]',
         b'[{"history": [], "weights": [], "user_index": 5, "items": [], "scores": []}]',
         b'[{"history": [1], "weights": [1, 2], "user_index": -1, "items": [], "scores": []}]',
-        b'[{"history": [99999999999999999999], "weights": [1], "user_index": -1, "items": [], "scores": []}]',
+        b'[{"history": [1e30], "weights": [1], "user_index": 0, "items": [], "scores": []}]',
     ],
 )
 def test_what_is_no_canary_file_is_refused(content: bytes) -> None:

@@ -51,7 +51,7 @@ def test_a_catalogue_survives_the_file(catalog: Catalog) -> None:
         b"[]",
         b"{}",
         b'{"item_ids": ["a"], "titles": [], "categories": [[]], "popularity": [1]}',
-        b'{"item_ids": ["a", "a"], "titles": ["", ""], "categories": [[], []], "popularity": [1, 1]}',
+        b'{"item_ids": ["a","a"],"titles": ["",""],"categories": [[],[]],"popularity": [1,1]}',
         b'{"item_ids": ["a"], "titles": [""], "categories": [[]], "popularity": ["many"]}',
         b'{"item_ids": 3, "titles": [""], "categories": [[]], "popularity": [1]}',
     ],

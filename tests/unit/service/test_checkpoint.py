@@ -1,5 +1,6 @@
 """A bundle is refused, with the reason by name, whenever it is not what its trainer wrote."""
 
+import errno
 import hashlib
 import io
 import json
@@ -111,15 +112,22 @@ def test_nothing_temporary_is_left_behind(bundle: Path) -> None:
     assert sorted(path.name for path in bundle.parent.iterdir()) == sorted([bundle.name, POINTER])
 
 
-def test_a_failed_save_leaves_the_old_model_in_place(bundle: Path) -> None:
+def test_a_disk_that_fills_up_leaves_the_old_model_in_place(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = sorted(bundle.parent.iterdir())
-    with pytest.raises(TypeError):
-        checkpoint.save(
-            load(bundle).manifest,
-            {"broken": b"", WEIGHTS: None},
-            bundle.parent,  # type: ignore[dict-item]  # on purpose
-        )
+    write = checkpoint._write_durably
+
+    def full_at_the_catalogue(path: Path, content: bytes) -> None:
+        if path.name == CATALOG:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "_write_durably", full_at_the_catalogue)
+    with pytest.raises(OSError, match="No space left"):
+        write_bundle(bundle.parent, seed=1)
     assert sorted(bundle.parent.iterdir()) == before
+    assert load(bundle.parent).version == bundle.name
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, CATALOG, USERS, "canaries.json"])

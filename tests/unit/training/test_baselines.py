@@ -9,6 +9,7 @@ from service.histories import History, HistoryBatch
 from service.retrieval.base import Wanted
 from training import baselines
 from training.baselines import Ease, Popularity, gram, measure_baselines
+from training.evaluate import evaluate
 from training.split import Split
 
 NOTHING = np.empty(0, dtype=np.int64)
@@ -51,7 +52,7 @@ def test_the_table_of_rivals_names_the_l2_that_validation_chose(planted_split: S
     assert measured[ease]["test"].ndcg_at_100 > measured[popularity]["test"].ndcg_at_100
     gram_II = gram(planted_split.train)
     by_l2 = {
-        l2: baselines.evaluate(Ease(gram_II, l2), planted_split.valid).ndcg_at_100
+        l2: evaluate(Ease(gram_II, l2), planted_split.valid).ndcg_at_100
         for l2 in baselines.EASE_L2_GRID
     }
     assert ease == f"ease (l2 {max(by_l2, key=lambda l2: by_l2[l2]):g})"

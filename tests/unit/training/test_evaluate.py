@@ -50,7 +50,7 @@ def test_bands_of_history_length_cover_everybody(planted_split: Split) -> None:
     assert weighted / everybody.users == pytest.approx(everybody.ndcg_at_100)
 
 
-def test_a_ranker_ranks_as_the_model_scores(planted_split: Split) -> None:
+def test_a_ranker_ranks_as_the_model_scores() -> None:
     torch.manual_seed(0)
     model = build_model("cdae", {"latent_dim": 4}, 45, 3)
     batch = HistoryBatch.from_rows([History.of([1, 2])], [1])

@@ -162,7 +162,7 @@ def test_the_best_epoch_by_validation_ndcg_is_kept_and_patience_ends_the_run(
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(planted_split: Split) -> None:
     spoilt = planted_split.train.copy()
     spoilt.data[7] = np.inf
-    with pytest.raises(TrainingDivergedError, match="epoch 1.*learning_rate"):
+    with pytest.raises(TrainingDivergedError, match=r"epoch 1.*learning_rate"):
         train(config(), replace(planted_split, train=spoilt), Listener())
 
 

@@ -29,7 +29,7 @@ def dense(histories: HistoryBatch) -> torch.Tensor:
 def textbook_posterior(model: MultVAE, x_BI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x_BI = functional.normalize(x_BI, dim=1)
     hidden = torch.tanh(x_BI @ model.input.weight_IH + model.input.bias_H)
-    hidden = torch.tanh(hidden @ model.encoder[1][0].weight.T + model.encoder[1][0].bias)  # type: ignore[index, union-attr, operator]  # an nn.Sequential is untyped inside
+    hidden = torch.tanh(hidden @ model.encoder[1][0].weight.T + model.encoder[1][0].bias)  # type: ignore[index]  # an nn.Sequential is untyped inside
     both = hidden @ model.posterior.weight.T + model.posterior.bias
     return both[:, :5], both[:, 5:]
 
