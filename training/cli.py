@@ -12,7 +12,7 @@ from service.settings import Settings
 
 from service import canaries, checkpoint
 from service.checkpoint import Checkpoint
-from service.errors import FoldinError
+from service.errors import FoldinError, SettingsError
 from service.retrieval.exact import ExactRetriever
 from training.config import TrainingConfig, parse_setting, read_toml
 from training.datasets import DataOptions, Dataset, load_dataset
@@ -191,7 +191,7 @@ def main() -> None:
         app()
     except FoldinError as error:
         Console(stderr=True).print(f"foldin: {error}", style="red", highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, BadInputError) else 1)
+        sys.exit(2 if isinstance(error, BadInputError | SettingsError) else 1)
 
 
 def _train(dataset: Dataset, config: TrainingConfig, out: Path, *, resume: bool) -> Experiment:

@@ -29,7 +29,10 @@ class TrainingConfig(BaseModel):
     """Which likelihood reconstructs a history."""
 
     learning_rate: float = Field(1e-3, gt=0)
-    """Step of Adam."""
+    """Step of Adam, at the start."""
+
+    decay: Literal["none", "cosine"] = "cosine"
+    """How the step shrinks over the run: not at all, or to zero along half a cosine."""
 
     weight_decay: float = Field(0.0, ge=0)
     """L2 on all weights, inside Adam."""

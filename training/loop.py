@@ -112,6 +112,13 @@ def beta_at(step: int, total_steps: int, config: TrainingConfig) -> float:
     return config.beta_cap * min(1.0, step / anneal_steps) if anneal_steps else config.beta_cap
 
 
+def learning_rate_at(step: int, total_steps: int, config: TrainingConfig) -> float:
+    """Step of Adam: ``learning_rate``, under cosine decay falling to 0 at the last step."""
+    if config.decay == "none":
+        return config.learning_rate
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
+
+
 def _start(config: TrainingConfig, split: Split) -> Run:
     device = pick_device(config.device)
     if config.threads:
@@ -151,6 +158,8 @@ def _epoch(run: Run, config: TrainingConfig, split: Split, watcher: Watcher) -> 
     total_steps = config.epochs * math.ceil(split.train.shape[0] / config.batch_size)
     loss_sum, regularizer_sum, beta = 0.0, 0.0, 0.0
     for batch in _batches(run, config, split.train):
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate_at(run.step, total_steps, config)
         run.step += 1
         beta = beta_at(run.step, total_steps, config)
         loss, regularizer = _step(run, config, batch, beta)

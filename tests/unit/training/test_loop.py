@@ -14,7 +14,7 @@ from training import loop
 from training.config import TrainingConfig
 from training.errors import BadInputError, TrainingDivergedError
 from training.evaluate import AutoencoderRanker, evaluate
-from training.loop import Resumable, TrainingResult, beta_at, train
+from training.loop import Resumable, TrainingResult, beta_at, learning_rate_at, train
 from training.split import Split
 from training.state import STATE_FILE, EpochReport
 
@@ -136,6 +136,14 @@ def test_beta_climbs_in_a_line_to_its_cap_whatever_the_size_of_the_data() -> Non
         assert beta_at(total_steps // 2, total_steps, settings) == pytest.approx(0.2)
         assert beta_at(total_steps, total_steps, settings) == pytest.approx(0.2)
     assert beta_at(1, 100, config(anneal_fraction=0, beta_cap=0.3)) == 0.3
+
+
+def test_the_step_of_adam_falls_along_half_a_cosine_or_stays() -> None:
+    falling = config(learning_rate=0.1)
+    assert [learning_rate_at(step, 100, falling) for step in (0, 50, 100)] == pytest.approx(
+        [0.1, 0.05, 0.0]
+    )
+    assert learning_rate_at(99, 100, config(learning_rate=0.1, decay="none")) == 0.1
 
 
 def test_every_epoch_reports_the_beta_of_its_last_step(planted_split: Split) -> None:

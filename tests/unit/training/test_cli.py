@@ -1,0 +1,170 @@
+"""The command as a user meets it: what it prints, what it writes, how it fails."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from service.settings import Settings
+from training import cli
+
+Foldin = Callable[..., int]
+
+
+@pytest.fixture
+def foldin(monkeypatch: pytest.MonkeyPatch) -> Foldin:
+    """Run ``foldin ARGUMENTS`` in this process and give the exit code."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["foldin", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Write ratings of 60 users, 8 films each, two of them disliked, with titles beside them."""
+    ratings = pl.DataFrame(
+        [
+            {"uid": user, "film": (user * 3 + place * 5) % 40, "rating": 2.0 if place < 2 else 5.0}
+            for user in range(60)
+            for place in range(8)
+        ]
+    )
+    ratings.write_csv(tmp_path / "ratings.csv")
+    films = pl.DataFrame({"film": range(40), "title": [f"Film {film}" for film in range(40)]})
+    films.write_csv(tmp_path / "films.csv")
+    return tmp_path / "ratings.csv"
+
+
+def small(log: Path) -> list[object]:
+    shape = ["--set", "latent_dim=8", "--epochs", 2, "--threads", 1]
+    return [log, "--columns", "user_id=uid,item_id=film", *shape]
+
+
+def test_a_model_goes_from_a_log_to_a_verified_measured_bundle(
+    foldin: Foldin, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, record = tmp_path / "models", tmp_path / "records" / "run.json"
+    columns = ["--columns", "user_id=uid,item_id=film"]
+    items = ["--items", tmp_path / "films.csv"]
+    assert foldin("train", *small(log), *items, "--model", "cdae", "--out", out, "--json", record) == 0
+    printed = capsys.readouterr().out
+    assert "ratings >= 4 count as positive" in printed
+    assert "popularity" in printed
+    assert "users/s" in printed
+    written = json.loads(record.read_text())
+    assert written["config"]["architecture"]["latent_dim"] == 8
+    assert written["epochs"] == 2
+    assert Path(written["checkpoint"]).is_dir()
+
+    assert foldin("verify", out) == 0
+    assert "canaries answered" in capsys.readouterr().out
+
+    assert foldin("inspect", out) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["architecture"] == "cdae"
+    assert shown["metrics"]["test"] == written["test"]
+
+    figures = tmp_path / "figures.json"
+    assert foldin("evaluate", out, log, *columns, "--json", figures) == 0
+    assert json.loads(figures.read_text())["all"]["ndcg@100"] == written["test"]["ndcg@100"]
+
+
+def test_settings_come_from_the_file_then_from_set_then_from_the_options(
+    foldin: Foldin, log: Path, tmp_path: Path
+) -> None:
+    config, record = tmp_path / "run.toml", tmp_path / "run.json"
+    config.write_text("epochs = 9\nlatent_dim = 5\nbatch_size = 7\nseed = 4\n")
+    more = ["--config", config, "--set", "batch_size=11", "--model", "multvae", "--json", record]
+    assert foldin("train", *small(log), *more, "--out", tmp_path / "models") == 0
+    written = json.loads(record.read_text())["config"]
+    assert written["epochs"] == 2
+    assert written["batch_size"] == 11
+    assert written["seed"] == 4
+    assert written["architecture"]["latent_dim"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "gone.csv", "--model", "cdae", "--out", "x"], "gone.csv"),
+        (["train", "LOG", "--model", "cdea", "--out", "x"], "unknown model 'cdea'"),
+        (["train", "LOG", "--model", "cdae", "--out", "x"], "user_id"),
+        (["train", "LOG", "--model", "cdae", "--out", "x", "--set", "a"], "key=value"),
+        (["train", "LOG", "--model", "cdae", "--out", "x", "--set", "size=3"], "no setting 'size'"),
+        (["train", "LOG", "--model", "cdae", "--out", "x", "--columns", "user_id"], "--columns"),
+        (["train", "LOG", "--model", "cdae", "--out", "x", "--epochs", "0"], "epochs"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    foldin: Foldin,
+    log: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [str(log) if argument == "LOG" else argument for argument in arguments]
+    assert foldin(*filled) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["verify", "inspect"])
+def test_no_bundle_is_one_line_and_exit_code_one(
+    foldin: Foldin, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert foldin(verb, tmp_path) == 1
+    assert "CURRENT" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["foldin", "--debug", "verify", str(tmp_path)])
+    with pytest.raises(Exception, match="CURRENT") as error:
+        cli.main()
+    assert not isinstance(error.value, SystemExit)
+
+
+@pytest.mark.parametrize(
+    "verb", ["demo", "train", "evaluate", "inspect", "verify", "serve"]
+)
+def test_every_verb_explains_itself(
+    foldin: Foldin, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert foldin(verb, "--help") == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_the_demo_trains_and_serves_what_it_trained(
+    foldin: Foldin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr(cli, "run_service", served.append)
+    assert foldin("demo", "--epochs", 1, "--out", tmp_path, "--port", 8123) == 0
+    assert served[0].model_dir == tmp_path
+    assert served[0].port == 8123
+    assert "http://127.0.0.1:8123" in capsys.readouterr().out
+    assert foldin("demo", "--epochs", 1, "--out", tmp_path, "--no-serve") == 0
+    assert len(served) == 1
+
+
+def test_serve_passes_its_options_on(
+    foldin: Foldin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr(cli, "run_service", served.append)
+    assert foldin("serve", tmp_path, "--port", 0, "--workers", 2, "--device", "cpu") == 0
+    assert (served[0].port, served[0].workers, served[0].device) == (0, 2, "cpu")

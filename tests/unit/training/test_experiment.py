@@ -1,0 +1,118 @@
+"""From a dataset to a bundle: what is exported is what was measured."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from service import canaries, checkpoint
+from service.catalog import Catalog
+from service.retrieval.exact import ExactRetriever
+from training.config import TrainingConfig
+from training.datasets import Dataset
+from training.evaluate import AutoencoderRanker, evaluate
+from training.experiment import Experiment, run_experiment
+from training.progress import TrainingProgress, metrics_table, results_table
+from training.split import Split
+
+SETTINGS = {
+    "multvae": {"latent_dim": 8, "hidden_dims": [16], "batch_size": 50, "epochs": 3},
+    "cdae": {"latent_dim": 8, "batch_size": 50, "epochs": 3},
+}
+
+
+@pytest.fixture
+def dataset(planted_split: Split) -> Dataset:
+    size = len(planted_split.item_ids)
+    popularity_I = np.bincount(planted_split.train.indices, minlength=size)
+    catalog = Catalog(planted_split.item_ids, ("",) * size, ((),) * size, popularity_I)
+    return Dataset("planted", planted_split, catalog, 4.0, "fingerprint", ())
+
+
+def run(
+    dataset: Dataset, model: str, out: Path, *, terminal: bool = False, resume: bool = False
+) -> tuple[Experiment, str]:
+    config = TrainingConfig.of({"model": model, "threads": 1, **SETTINGS[model]})
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+    with TrainingProgress(console, config.epochs, 150) as progress:
+        experiment = run_experiment(dataset, config, out, progress, resume=resume)
+    console.print(results_table(experiment))
+    assert isinstance(console.file, io.StringIO)
+    return experiment, console.file.getvalue()
+
+
+@pytest.mark.parametrize("model", sorted(SETTINGS))
+def test_the_exported_model_is_the_measured_one(
+    dataset: Dataset, model: str, tmp_path: Path
+) -> None:
+    experiment, _ = run(dataset, model, tmp_path)
+    loaded = checkpoint.load(tmp_path)
+    assert checkpoint.resolve(tmp_path) == experiment.bundle
+    again = evaluate(AutoencoderRanker(loaded.model), dataset.split.test)
+    assert again == experiment.metrics["test"]
+    assert loaded.manifest.metrics["test"]["ndcg@100"] == again.ndcg_at_100
+    assert loaded.manifest.positive_threshold == 4
+    assert loaded.manifest.training["epochs"] == 3
+    assert loaded.user_ids == (dataset.split.user_ids if model == "cdae" else ())
+    retriever = ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
+    canaries.replay(loaded.model, retriever, loaded.canaries)
+
+
+def test_canaries_are_of_all_lengths_and_hold_nobodys_history(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    run(dataset, "cdae", tmp_path)
+    recorded = checkpoint.load(tmp_path).canaries
+    assert {len(canary.history) for canary in recorded} == {0, 1, 2, 3, 5, 8, 13, 21, 34, 45}
+    assert {canary.user_index >= 0 for canary in recorded} == {True, False}
+
+
+def test_the_record_has_what_was_promised(dataset: Dataset, tmp_path: Path) -> None:
+    experiment, _ = run(dataset, "multvae", tmp_path)
+    record = experiment.to_dict()
+    assert {
+        "model", "config", "seed", "valid", "test", "epochs", "best_epoch", "seconds",
+        "users_per_second", "peak_memory_bytes", "checkpoint",
+    } <= set(record)  # fmt: skip
+    assert {"recall@20", "recall@50", "ndcg@10", "ndcg@100", "users"} <= set(record["test"])
+    assert record["epochs"] == 3
+    assert record["peak_memory_bytes"] > 10_000_000
+    assert "popularity" in record["baselines"]
+
+
+def test_a_finished_run_resumes_to_itself(dataset: Dataset, tmp_path: Path) -> None:
+    first, _ = run(dataset, "multvae", tmp_path)
+    again, _ = run(dataset, "multvae", tmp_path, resume=True)
+    assert again.metrics == first.metrics
+    assert again.result.best_epoch == first.result.best_epoch
+
+
+def test_without_a_terminal_every_epoch_is_a_plain_line(dataset: Dataset, tmp_path: Path) -> None:
+    _, shown = run(dataset, "multvae", tmp_path)
+    lines = shown.splitlines()
+    assert [line.split("  ")[0] for line in lines[:3]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    for word in ("loss", "beta", "ndcg@100", "users/s", "ETA"):
+        assert word in lines[0]
+    assert "popularity" in shown
+    assert "ease" in shown
+    assert "\x1b" not in shown
+
+
+def test_on_a_terminal_there_is_a_bar(dataset: Dataset, tmp_path: Path) -> None:
+    _, shown = run(dataset, "multvae", tmp_path, terminal=True)
+    assert "3/3" in shown
+    assert "ndcg@100" in shown
+
+
+def test_the_table_says_how_many_users_the_figures_are_over(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    experiment, _ = run(dataset, "cdae", tmp_path)
+    metrics = replace(experiment.metrics["test"], users_without_target=1234)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(metrics_table({"model": metrics}, "title"))
+    assert isinstance(console.file, io.StringIO)
+    assert "1,234" in console.file.getvalue()

@@ -1,0 +1,246 @@
+import gzip
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from training.errors import BadInputError
+from training.tables import Table, find_files, read_table
+
+ROWS = pl.DataFrame({"user_id": ["007", "b"], "item_id": ["x,y", "2"]})
+
+
+def write_csv(path: Path) -> None:
+    ROWS.write_csv(path)
+
+
+def write_packed_csv(path: Path) -> None:
+    path.write_bytes(gzip.compress(ROWS.write_csv().encode()))
+
+
+def write_tsv(path: Path) -> None:
+    ROWS.write_csv(path, separator="\t")
+
+
+def read(path: Path, **renamed: str) -> Table:
+    return read_table(path, ["user_id", "item_id"], ["rating"], renamed)
+
+
+def refusal_of(path: Path, content: str | bytes) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(BadInputError) as refusal:
+        read(path)
+    message = str(refusal.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("log.csv", write_csv),
+        ("LOG.CSV", write_csv),
+        ("log.csv.gz", write_packed_csv),
+        ("log.tsv", write_tsv),
+        ("log.jsonl", ROWS.write_ndjson),
+        ("log.ndjson", ROWS.write_ndjson),
+        ("log.parquet", ROWS.write_parquet),
+        ("log[1].csv", write_csv),
+        ("log[1].jsonl", ROWS.write_ndjson),
+        ("log[1].parquet", ROWS.write_parquet),
+    ],
+)
+def test_every_format_gives_the_same_table(
+    tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / name)
+    assert read(tmp_path / name).frame.equals(ROWS)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes("\ufeffuser_id,item_id\r\n1,2\r\n".encode())
+    assert read(path).frame.rows() == [("1", "2")]
+
+
+def test_columns_that_nobody_asked_for_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("note,item_id,user_id,rating\nhi,1,2,3\n")
+    assert read(path).frame.columns == ["user_id", "item_id", "rating"]
+
+
+def test_a_column_goes_by_the_name_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("uid,item_id,rating,stars\na,1,2,5\n")
+    assert read(path, user_id="uid", rating="stars").frame.rows() == [("a", "1", "5")]
+
+
+def test_a_missing_column_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", "uid,movieId,rating\n1,2,3\n")
+    assert message == (
+        "no column 'user_id'; there are: uid, movieId, rating; "
+        "say which one it is with --columns user_id=NAME"
+    )
+
+
+def test_an_optional_column_that_was_renamed_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,rating\n1,2,3\n")
+    with pytest.raises(BadInputError, match=r"no column 'stars'; .* --columns rating=NAME"):
+        read(path, rating="stars")
+
+
+def test_a_line_with_too_many_fields_is_named_by_its_row(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", 'user_id,item_id\n1,"2\n2"\n1,2,3\n')
+    assert message == (
+        "data row 2 (counted from 1) has 3 fields, the header 2; "
+        "put text that holds ',' in double quotes"
+    )
+
+
+def test_too_many_fields_show_even_where_the_wanted_columns_come_first(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", "user_id,item_id,a,b\n1,2,3,4\n1,2,3,4,5\n")
+    assert message.startswith("data row 2 (counted from 1) has 5 fields, the header 4")
+
+
+def test_a_packed_file_is_searched_for_the_odd_line_too(tmp_path: Path) -> None:
+    packed = gzip.compress(b"user_id\titem_id\n1\t2\t3\n")
+    message = refusal_of(tmp_path / "log.tsv.gz", packed)
+    assert message.startswith(r"data row 1 (counted from 1) has 3 fields, the header 2")
+
+
+def test_a_packed_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    lines = b"".join(f"{n},{n * 7919 % 1000}\n".encode() for n in range(1000))
+    packed = gzip.compress(b"user_id,item_id\n" + lines)
+    message = refusal_of(tmp_path / "log.csv.gz", packed[: len(packed) // 2])
+    assert message.startswith("cannot be read as .csv.gz: ")
+
+
+def test_an_open_quote_is_refused_in_one_line(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", 'user_id,item_id\n"1,2\n3,4\n')
+    assert message.startswith("cannot be read as .csv: ")
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", b"user_id,item_id\n\xff\xfe,2\n")
+    assert message == "cannot be read as .csv: invalid utf-8 sequence"
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    assert refusal_of(tmp_path / "log.parquet", b"") == "the file is empty"
+
+
+def test_an_unknown_kind_of_file_is_told_the_known_ones(tmp_path: Path) -> None:
+    assert refusal_of(tmp_path / "log.xlsx", "?") == (
+        "unknown kind of file; known are .csv .csv.gz .tsv .tsv.gz .jsonl .ndjson .parquet"
+    )
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"no\.csv: no such file"):
+        read(tmp_path / "no.csv")
+
+
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
+    ROWS.write_parquet(tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    message = refusal_of(tmp_path / "log.parquet", whole[: len(whole) // 2])
+    assert message.startswith("no whole Parquet file (")
+    assert message.endswith("was the copy cut short? Copy it again")
+
+
+def test_every_length_of_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
+    ROWS.write_parquet(tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    for length in random.Random(3).sample(range(1, len(whole)), 50):
+        refusal_of(tmp_path / "log.parquet", whole[:length])
+
+
+def test_broken_json_is_named_by_its_row(tmp_path: Path) -> None:
+    lines = '{"user_id": "1", "item_id": "2"}\n\n{"user_id": "1", "item\n'
+    message = refusal_of(tmp_path / "log.jsonl", lines)
+    assert message.startswith("data row 2 (counted from 1) is no JSON (")
+    assert message.endswith("; write one JSON object a line, with one type a column")
+
+
+def test_a_json_line_that_is_no_object_is_named_by_its_row(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.jsonl", '{"user_id": "1", "item_id": "2"}\n[3]\n')
+    assert message.startswith("data row 2 (counted from 1) is no JSON object; ")
+
+
+@pytest.mark.parametrize(
+    ("above", "value", "problem"),
+    [
+        ("1", '"x"', "'x' is text, the rows above have a number"),
+        ('"x"', "1", "1 is a number, the rows above have text"),
+        ('"x"', "true", "True is a boolean, the rows above have text"),
+        ("1", "[2]", "[2] is a list, the rows above have a number"),
+        ('"x"', '{"a": 2}', "{'a': 2} is an object, the rows above have text"),
+    ],
+)
+def test_a_column_of_mixed_types_is_named_by_row_and_value(
+    tmp_path: Path, above: str, value: str, problem: str
+) -> None:
+    rows = [above] * 300 + ["null", value]  # later than a reader would look to guess a type
+    lines = "".join(f'{{"item_id": "i", "user_id": {cell}}}\n' for cell in rows)
+    message = refusal_of(tmp_path / "log.jsonl", lines)
+    assert message.startswith(f"data row 302 (counted from 1), column 'user_id': {problem}; ")
+
+
+def test_a_json_column_may_begin_in_a_late_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    row = '{"user_id": "1", "item_id": "2"}\n'
+    path.write_text(row * 300 + '{"user_id": "1", "item_id": "2", "rating": 4.5}\n')
+    assert read(path).frame["rating"].sum() == 4.5
+
+
+def test_json_that_is_well_formed_but_unreadable_still_names_the_file(tmp_path: Path) -> None:
+    # Lists and text under a key that nobody asked for: no column of ours is to blame.
+    lines = '{"user_id": "1", "item_id": "2", "x": {"a": 1}}\n' * 2 + '{"x": true}\n{"x": 1}\n'
+    message = refusal_of(tmp_path / "log.jsonl", lines)
+    assert message.startswith("cannot be read as .jsonl: ")
+
+
+def test_a_glob_means_its_matches_in_order(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "c.txt"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in find_files(tmp_path / "*.csv")] == ["a.csv", "b.csv"]
+
+
+def test_a_glob_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    assert find_files(Path("*.csv")) == [Path("a.csv")]
+
+
+def test_a_folder_means_its_parquet_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.parquet", "deep/a.parquet", "notes.csv"):
+        (tmp_path / name).write_text("x")
+    assert find_files(tmp_path) == [tmp_path / "b.parquet", tmp_path / "deep" / "a.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no.csv", "no such file or folder"),
+        ("*.csv", "no file matches"),
+        ("x**y", "(?i)pattern|no file matches"),
+        ("", "no .parquet file in this folder; name a file or a glob"),
+    ],
+)
+def test_a_source_that_means_no_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        find_files(tmp_path / name)
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"user_id,item_id\n{'x' * 500},1\n")
+    table = read(path)
+    with pytest.raises(BadInputError) as refusal:
+        table.refuse_where(pl.Series([True]), "user_id", "{value} is odd")
+    assert str(refusal.value).endswith(f"column 'user_id': '{'x' * 59}... is odd")
