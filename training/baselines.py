@@ -41,9 +41,9 @@ class Ease:
     Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019 (arXiv:1905.03375).
     """
 
-    def __init__(self, gram_II: NDArray[np.float64], l2: float) -> None:
-        precision_II = _inverse(gram_II + l2 * np.eye(len(gram_II)))
-        weights_II = precision_II / -np.diag(precision_II)
+    def __init__(self, train: csr_array, l2: float) -> None:
+        weights_II = _precision(train.astype(np.float64), l2)
+        weights_II /= -np.diag(weights_II)
         np.fill_diagonal(weights_II, 0)
         self._weights_II = weights_II
 
@@ -58,13 +58,6 @@ class Ease:
             shape=(len(histories), len(self._weights_II)),
         )
         return rank(torch.from_numpy(history @ self._weights_II), wanted)
-
-
-def gram(train: csr_array) -> NDArray[np.float64]:
-    """Compute X'X, dense."""
-    wide = train.astype(np.float64)
-    product: NDArray[np.float64] = (wide.T @ wide).toarray()
-    return product
 
 
 def measure_baselines(split: Split) -> dict[str, dict[str, RankingMetrics]]:
@@ -88,22 +81,40 @@ def measure_baselines(split: Split) -> dict[str, dict[str, RankingMetrics]]:
 
 
 def _best_ease(split: Split) -> tuple[str, dict[str, RankingMetrics]]:
-    gram_II = gram(split.train)
     trials: list[tuple[str, dict[str, RankingMetrics]]] = []
     for l2 in EASE_L2_GRID:
-        ease = Ease(gram_II, l2)
+        ease = Ease(split.train, l2)
         metrics = {"valid": evaluate(ease, split.valid), "test": evaluate(ease, split.test)}
         trials.append((f"ease (l2 {l2:g})", metrics))
     return max(trials, key=lambda trial: trial[1]["valid"].ndcg_at_100)
 
 
-def _inverse(positive_definite_II: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Invert by Cholesky, in place: half the work and twice the digits of a general inverse."""
-    factor_II = linalg.cholesky(
-        positive_definite_II, lower=True, overwrite_a=True, check_finite=False
-    )
-    lower_II, info = linalg.lapack.dpotri(factor_II, lower=True, overwrite_c=True)
+def _precision(train: csr_array, l2: float) -> NDArray[np.float64]:
+    """Compute (X'X + l2 I)^-1, [I, I]."""
+    num_users, num_items = train.shape
+    if num_users >= num_items:
+        return _ridge_inverse(train.T @ train, l2)
+    # Woodbury: (I - X' (X X' + l2 I)^-1 X) / l2. At 529 users and 5,653 items 40 times faster.
+    kernel_UU = _ridge_inverse(train @ train.T, l2)
+    precision_II: NDArray[np.float64] = train.T @ (kernel_UU @ train)
+    precision_II /= -l2
+    _diagonal(precision_II)[:] += 1 / l2
+    return precision_II
+
+
+def _ridge_inverse(gram: csr_array, l2: float) -> NDArray[np.float64]:
+    """Invert gram + l2 I by Cholesky: half the work and twice the digits of a general inverse."""
+    regular = gram.toarray()
+    _diagonal(regular)[:] += l2
+    factor = linalg.cholesky(regular, lower=True, overwrite_a=True, check_finite=False)
+    lower, info = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
     if info:
         raise linalg.LinAlgError(f"dpotri: {info}")
-    inverse_II: NDArray[np.float64] = np.tril(lower_II) + np.tril(lower_II, -1).T
-    return inverse_II
+    inverse: NDArray[np.float64] = np.tril(lower) + np.tril(lower, -1).T
+    return inverse
+
+
+def _diagonal(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """View the diagonal of a matrix, to be written to."""
+    view: NDArray[np.float64] = np.einsum("ii->i", matrix)
+    return view

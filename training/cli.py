@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 from rich.console import Console
-from service.__main__ import serve as run_service
-from service.settings import Settings
 
 from service import canaries, checkpoint
+from service.__main__ import serve as run_service
 from service.checkpoint import Checkpoint
 from service.errors import FoldinError, SettingsError
 from service.retrieval.exact import ExactRetriever
+from service.settings import Settings
 from training.config import TrainingConfig, parse_setting, read_toml
 from training.datasets import DataOptions, Dataset, load_dataset
 from training.errors import BadInputError

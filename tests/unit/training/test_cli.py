@@ -53,8 +53,8 @@ def test_a_model_goes_from_a_log_to_a_verified_measured_bundle(
 ) -> None:
     out, record = tmp_path / "models", tmp_path / "records" / "run.json"
     columns = ["--columns", "user_id=uid,item_id=film"]
-    items = ["--items", tmp_path / "films.csv"]
-    assert foldin("train", *small(log), *items, "--model", "cdae", "--out", out, "--json", record) == 0
+    options = ["--items", tmp_path / "films.csv", "--model", "cdae", "--json", record]
+    assert foldin("train", *small(log), *options, "--out", out) == 0
     printed = capsys.readouterr().out
     assert "ratings >= 4 count as positive" in printed
     assert "popularity" in printed
@@ -126,18 +126,14 @@ def test_no_bundle_is_one_line_and_exit_code_one(
     assert "CURRENT" in capsys.readouterr().err
 
 
-def test_debug_shows_the_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["foldin", "--debug", "verify", str(tmp_path)])
     with pytest.raises(Exception, match="CURRENT") as error:
         cli.main()
     assert not isinstance(error.value, SystemExit)
 
 
-@pytest.mark.parametrize(
-    "verb", ["demo", "train", "evaluate", "inspect", "verify", "serve"]
-)
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "inspect", "verify", "serve"])
 def test_every_verb_explains_itself(
     foldin: Foldin, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
