@@ -50,7 +50,7 @@ class Checkpoint:
     """A model with everything that belongs to it.
 
     Attributes:
-        model: In evaluation mode, on the device that ``load`` was given.
+        model: Frozen, on the device that ``load`` was given.
         catalog: The items, in the order of the model's item matrix.
         user_ids: Users with a row of their own, in the order of the rows; mostly empty.
         canaries: The trainer's answers.
@@ -98,7 +98,10 @@ def bundle_files(
 ) -> dict[str, bytes]:
     """Serialise the parts of a bundle, all but the manifest."""
     catalog_json = catalog.to_json()
-    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    # A frozen model holds float32 weights in float64; rounding them back loses nothing.
+    weights = {
+        name: tensor.contiguous().cpu().float() for name, tensor in model.state_dict().items()
+    }
     # The weights name the catalogue they were trained with: a swap shows, whoever made it.
     bound_to = {"catalog_sha256": hashlib.sha256(catalog_json).hexdigest()}
     files = {
@@ -242,7 +245,7 @@ def _load_model(bundle: Path, manifest: Manifest, device: torch.device) -> Autoe
         raise CheckpointCorruptError(f"{bundle / WEIGHTS}: {message}") from error
     if metadata.get("catalog_sha256") != manifest.files[CATALOG].sha256:
         raise CatalogMismatchError(f"{bundle / WEIGHTS} was trained with another catalogue")
-    return model.eval().requires_grad_(requires_grad=False)
+    return model.freeze()
 
 
 def _load_user_ids(bundle: Path, manifest: Manifest) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ FoldinError
 |  `- UnknownItemsError              ids that the catalogue lacks, and the caller asked to be strict
 |- UnknownUserError                  nothing posted, nothing cached, and fallback is off
 |- UnknownModelError                 the request names a model that is not served
+|- NotReadyError                     the model is still being loaded
 |- OverloadedError                   the queue is full
 |- DeadlineExceededError             the answer would come too late
 |- LatentStoreError                  the cache failed: becomes a miss and a counter
+|- SettingsError                     a setting is wrong or unknown: start-up fails
 `- CheckpointError                   start-up fails, a reload is refused
    |- CheckpointMissingError         no bundle, or a file of it is absent
    |- CheckpointTooNewError          written by a later version of Foldin
@@ -74,6 +76,10 @@ class UnknownModelError(FoldinError):
         super().__init__(f"no model {name!r} here; served: {', '.join(served)}")
 
 
+class NotReadyError(FoldinError):
+    """The model is still being loaded, verified or warmed up."""
+
+
 class OverloadedError(FoldinError):
     """The queue is full; ``retry_after_s`` says when to come back."""
 
@@ -88,6 +94,10 @@ class DeadlineExceededError(FoldinError):
 
 class LatentStoreError(FoldinError):
     """The latent store failed, is slow, or holds something it should not."""
+
+
+class SettingsError(FoldinError):
+    """A setting has a wrong value, or a variable names no setting; the message names it."""
 
 
 class CheckpointError(FoldinError):

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from service.histories import HistoryBatch
 from service.retrieval.base import TopK, Wanted
-from service.retrieval.exact import rank
+from service.retrieval.ranking import rank
 from training.evaluate import evaluate
 from training.metrics import RankingMetrics
 from training.split import Split

@@ -20,7 +20,7 @@ from service.checkpoint import build_model
 from service.histories import HistoryBatch
 from training.config import TrainingConfig
 from training.errors import TrainingDivergedError
-from training.evaluate import AutoencoderRanker, evaluate
+from training.evaluate import AutoencoderRanker, PlainRetriever, evaluate
 from training.losses import LOSSES
 from training.split import Split
 from training.state import EpochReport, Run, load_state, save_state
@@ -55,7 +55,7 @@ class TrainingResult:
     """A trained model, with the weights of its best epoch, and how it got there.
 
     Attributes:
-        model: In evaluation mode.
+        model: Frozen.
         reports: One per epoch.
         best_epoch: The epoch with the best validation NDCG@100.
         interrupted: Whether Ctrl-C ended the run early.
@@ -173,7 +173,7 @@ def _epoch(run: Run, config: TrainingConfig, split: Split, watcher: Watcher) -> 
         watcher.on_step(len(batch))
     trained = time.monotonic()
     run.model.eval()
-    valid = evaluate(AutoencoderRanker(run.model), split.valid)
+    valid = evaluate(AutoencoderRanker(run.model, PlainRetriever(run.model)), split.valid)
     num_users = split.train.shape[0]
     return EpochReport(
         epoch=len(run.reports) + 1,
@@ -214,7 +214,7 @@ def _result(run: Run, split: Split, *, interrupted: bool) -> TrainingResult:
     run.model.load_state_dict(run.best_weights)
     train_s = sum(report.train_s for report in run.reports)
     return TrainingResult(
-        model=run.model.eval().requires_grad_(requires_grad=False),
+        model=run.model.freeze(),
         reports=tuple(run.reports),
         best_epoch=run.best_epoch,
         interrupted=interrupted,

@@ -5,7 +5,7 @@ Shapes: B users, I items, D latent, H last hidden layer, N history entries in th
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Self, final
 
 from torch import Generator, Tensor, nn
 
@@ -35,6 +35,20 @@ class Autoencoder(nn.Module, ABC):
     item_vectors_IH: Tensor
     item_bias_I: Tensor
 
+    def freeze(self) -> Self:
+        """Make ready to answer: evaluation mode, no gradients, dense layers in float64.
+
+        A float32 product of one row differs in its last digits from the same row in a batch, and
+        near ties then trade places with the load. In float64 the difference is a million times
+        smaller than the float32 that latents and queries are rounded to: an answer does not
+        depend on its neighbours. The tables (item matrix, first layer, user rows) stay as they
+        are; a bag of rows is summed in one order whatever the batch.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.double()
+        return self.eval().requires_grad_(requires_grad=False)
+
     @property
     @abstractmethod
     def num_items(self) -> int:
@@ -52,11 +66,11 @@ class Autoencoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, histories: HistoryBatch) -> Tensor:
-        """Fold histories in: deterministic latents_BD, no dropout, no sampling."""
+        """Fold histories in: latents_BD, no dropout, no sampling, in the item matrix's dtype."""
 
     @abstractmethod
     def queries(self, latents_BD: Tensor) -> Tensor:
-        """Decode latents up to the last hidden layer, query_BH."""
+        """Decode latents up to the last hidden layer: query_BH, in the item matrix's dtype."""
 
     @abstractmethod
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:

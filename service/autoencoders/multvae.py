@@ -70,12 +70,12 @@ class MultVAE(Autoencoder):
     def encode(self, histories: HistoryBatch) -> Tensor:
         """Give the posterior mean, latents_BD."""
         mean_BD, _ = self._posterior(normalized(histories))
-        return mean_BD
+        return mean_BD.to(self.item_vectors_IH.dtype)
 
     def queries(self, latents_BD: Tensor) -> Tensor:
         """Run the decoder up to its last hidden layer, query_BH."""
-        query_BH: Tensor = self.decoder(latents_BD)
-        return query_BH
+        query_BH: Tensor = self.decoder(latents_BD.to(self.posterior.weight.dtype))
+        return query_BH.to(self.item_vectors_IH.dtype)
 
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Drop input entries, draw one latent a user, decode it.
@@ -92,6 +92,7 @@ class MultVAE(Autoencoder):
         return TrainingPass(self.queries(z_BD), kl_BD.sum(dim=1))
 
     def _posterior(self, histories: HistoryBatch) -> tuple[Tensor, Tensor]:
-        hidden_BH = self.encoder(self.input(histories))
+        # Frozen, the dense layers are wider than the table of the first layer.
+        hidden_BH = self.encoder(self.input(histories).to(self.posterior.weight.dtype))
         mean_BD, log_variance_BD = self.posterior(hidden_BH).chunk(2, dim=1)
         return mean_BD, log_variance_BD.clamp(*LOG_VARIANCE_RANGE)

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from service.autoencoders.base import Autoencoder
 from service.histories import UNKNOWN_USER, History, HistoryBatch
@@ -29,6 +30,10 @@ class Job:
     history: History | None = None
     latent_D: NDArray[np.float32] | None = None
     user_index: int = UNKNOWN_USER
+
+    def __post_init__(self) -> None:
+        if (self.history is None) == (self.latent_D is None):
+            raise ValueError("a job carries either a history or a latent")
 
 
 @final
@@ -58,19 +63,17 @@ class Engine:
         kept_BD = latents_BD.cpu().numpy()
         return [Outcome(top, latent_D.copy()) for top, latent_D in zip(tops, kept_BD, strict=True)]
 
-    def _latents(self, jobs: Sequence[Job]) -> torch.Tensor:
+    def _latents(self, jobs: Sequence[Job]) -> Tensor:
         latents_BD = torch.empty(len(jobs), self._model.latent_dim, device=self._device)
-        posted: list[int] = []
-        histories: list[History] = []
-        for row, job in enumerate(jobs):
-            if job.latent_D is not None:
-                latents_BD[row] = torch.from_numpy(job.latent_D).to(self._device)
-            elif job.history is not None:
-                posted.append(row)
-                histories.append(job.history)
-            else:
-                raise ValueError("a job carries a history or a latent")
+        posted = [row for row, job in enumerate(jobs) if job.history is not None]
         if posted:
-            batch = HistoryBatch.from_rows(histories, [jobs[row].user_index for row in posted])
-            latents_BD[posted] = self._model.encode(batch.to(self._device))
+            histories = [job.history for job in jobs if job.history is not None]
+            user_indices = [jobs[row].user_index for row in posted]
+            batch = HistoryBatch.from_rows(histories, user_indices).to(self._device)
+            latents_BD[posted] = self._model.encode(batch)
+        kept = [row for row, job in enumerate(jobs) if job.latent_D is not None]
+        if kept:
+            # One copy for all of them; np.stack also takes the read-only arrays a store decodes to.
+            stored_BD = np.stack([job.latent_D for job in jobs if job.latent_D is not None])
+            latents_BD[kept] = torch.from_numpy(stored_BD).to(self._device)
         return latents_BD

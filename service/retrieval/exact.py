@@ -1,76 +1,88 @@
-"""Exact retrieval on torch, any device: score every item, hide, rank."""
+"""Exact retrieval on torch, any device: candidates by a float32 product, ranked in float64."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from service.retrieval.base import TopK, Wanted
+from service.retrieval.ranking import as_lists, hide, ordered
+
+# Candidates beyond k, so that the k-th item stands clear of what was not picked; scores lie
+# closer together the deeper a list goes.
+MIN_SPARE: Final = 16
+SPARE_SHARE: Final = 0.25
+# Candidates are gathered as B x C x H float64, 32 MB at a time.
+GATHERED_NUMBERS: Final = 4_000_000
+FLOAT32_UNIT: Final = 2.0**-24
 
 
 @final
 class ExactRetriever:
-    """Scores the whole catalogue for a batch: one product, then the K best of each row."""
+    """The best items by float64 score, whatever the batch, the device and the thread count.
+
+    A float32 product over the catalogue picks somewhat more than k candidates a row; they are
+    scored again in float64 and ranked by that score, rounded to float32. The list is proven. A
+    float32 sum of n = H + 1 terms (the bias is one) errs by at most ``n u / (1 - n u)`` times the
+    sum of their absolute values, u = 2^-24 (Higham, "Accuracy and Stability of Numerical
+    Algorithms", section 3.1), and that sum is at most ``|q| |v| + |b|``. So an item that was not
+    picked scores at most the lowest candidate's float32 score plus ``2 n u (|q| |v| + |b|)``, the
+    2 being slack for the denominator and the norms. A row whose k-th score is not above that is
+    ranked over the whole catalogue in float64.
+    """
 
     name = "exact"
 
     def __init__(self, item_vectors_IH: Tensor, item_bias_I: Tensor) -> None:
         self._item_vectors_IH = item_vectors_IH.detach()
         self._item_bias_I = item_bias_I.detach()
+        self._max_norm = self._item_vectors_IH.norm(dim=1).max()
+        self._max_bias = self._item_bias_I.abs().max()
 
     def top_k(self, query_BH: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
         """Pick ``min(k, eligible)`` items for each of B rows; hidden items never come back."""
         score_BI = torch.addmm(self._item_bias_I, query_BH, self._item_vectors_IH.T)
-        return rank(score_BI, wanted)
+        num_items = score_BI.shape[1]
+        num_eligible_B = num_items - hide(score_BI, wanted)
+        k = max(want.k for want in wanted)
+        num_candidates = min(k + max(MIN_SPARE, int(k * SPARE_SHARE)), num_items)
+        cut_BC, item_BC = score_BI.topk(num_candidates, dim=1)
+        score_BC, item_BC = self._rescored(query_BH, cut_BC, item_BC)
+        if num_candidates < num_items:
+            proven_B = self._proven(query_BH, cut_BC[:, -1], score_BC, wanted)
+            for row in (~proven_B).nonzero().flatten().tolist():
+                score_BC[row], item_BC[row] = self._over_all_items(
+                    query_BH[row], score_BI[row], num_candidates
+                )
+        return as_lists(item_BC, score_BC, wanted, num_eligible_B)
 
+    def _rescored(self, query_BH: Tensor, cut_BC: Tensor, item_BC: Tensor) -> tuple[Tensor, Tensor]:
+        rows = max(1, GATHERED_NUMBERS // (item_BC.shape[1] * query_BH.shape[1]))
+        parts = (torch.split(part, rows) for part in (query_BH, cut_BC, item_BC))
+        scores = [self._float64_scores(*block) for block in zip(*parts, strict=True)]
+        return ordered(torch.cat(scores), item_BC)
 
-def rank(score_BI: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
-    """Rank the items of each row by score; ties go to the smaller item index.
+    def _float64_scores(self, query_BH: Tensor, cut_BC: Tensor, item_BC: Tensor) -> Tensor:
+        vectors_BCH = self._item_vectors_IH[item_BC].double()
+        score_BC1 = torch.bmm(vectors_BCH, query_BH.double()[:, :, None])
+        score_BC = score_BC1.squeeze(2) + self._item_bias_I[item_BC].double()
+        return score_BC.float().masked_fill(cut_BC == -torch.inf, -torch.inf)
 
-    Args:
-        score_BI: Finite scores; hidden items are overwritten with -inf in place, before the
-            pick (after it, the list would come out shorter than k).
-        wanted: One per row.
+    def _proven(
+        self, query_BH: Tensor, lowest_B: Tensor, score_BC: Tensor, wanted: Sequence[Wanted]
+    ) -> Tensor:
+        """Tell which rows' first k items no other item can reach."""
+        terms = query_BH.shape[1] + 1
+        reach_B = query_BH.norm(dim=1).double() * self._max_norm.double() + self._max_bias.double()
+        ceiling_B = (lowest_B.double() + 2 * terms * FLOAT32_UNIT * reach_B).float()
+        last_B = torch.tensor([want.k - 1 for want in wanted], device=score_BC.device)
+        kth_B = score_BC.gather(1, last_B[:, None])[:, 0]
+        # Nothing but hidden items was left out where a hidden one was picked.
+        return torch.logical_or(kth_B > ceiling_B, lowest_B == -torch.inf)
 
-    Returns:
-        One list per row, ``min(k, I - hidden)`` long.
-    """
-    num_items = score_BI.shape[1]
-    hidden_rows = [np.unique(want.hidden_item_index) for want in wanted]
-    _hide(score_BI, hidden_rows)
-    k = min(max(want.k for want in wanted), num_items)
-    item_BK, score_BK = (picked.cpu().numpy() for picked in _ordered_top_k(score_BI, k))
-    lists: list[TopK] = []
-    for row, (want, hidden) in enumerate(zip(wanted, hidden_rows, strict=True)):
-        length = min(want.k, num_items - len(hidden))
-        lists.append(TopK(item_BK[row, :length].copy(), score_BK[row, :length].copy()))
-    return lists
-
-
-def _hide(score_BI: Tensor, hidden_rows: Sequence[np.ndarray]) -> None:
-    row_N = np.repeat(np.arange(len(hidden_rows)), [len(hidden) for hidden in hidden_rows])
-    item_N = np.concatenate(hidden_rows).astype(np.int64)
-    row_item_2N = torch.from_numpy(np.stack([row_N, item_N])).to(score_BI.device)
-    score_BI[row_item_2N[0], row_item_2N[1]] = -torch.inf
-
-
-def _ordered_top_k(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Take the k best of each row, equal scores in the order of their index.
-
-    ``torch.topk`` breaks ties as it likes. One item more than asked shows whether a tie runs
-    across the cut; only such rows pay for a full stable sort.
-    """
-    num_items = score_BI.shape[1]
-    score_BK, item_BK = score_BI.topk(min(k + 1, num_items), dim=1)
-    item_BK, by_index = item_BK.sort(dim=1)
-    score_BK, by_score = score_BK.gather(1, by_index).sort(dim=1, descending=True, stable=True)
-    item_BK = item_BK.gather(1, by_score)
-    if k < num_items:
-        # -inf ties are hidden items: the caller cuts them off, their order is nobody's concern.
-        tied_B = (score_BK[:, k] == score_BK[:, k - 1]) & score_BK[:, k].isfinite()
-        for row in tied_B.nonzero().flatten().tolist():
-            score_I, item_I = score_BI[row].sort(descending=True, stable=True)
-            score_BK[row], item_BK[row] = score_I[: k + 1], item_I[: k + 1]
-    return item_BK[:, :k], score_BK[:, :k]
+    def _over_all_items(self, query_H: Tensor, score_I: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        exact_I = self._item_vectors_IH.double() @ query_H.double() + self._item_bias_I.double()
+        exact_I = exact_I.float().masked_fill_(score_I == -torch.inf, -torch.inf)
+        best_I, item_I = exact_I.sort(descending=True, stable=True)
+        return best_I[:k], item_I[:k]

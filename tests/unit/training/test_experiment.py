@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from training.experiment import Experiment, run_experiment
 from training.progress import TrainingProgress, metrics_table, results_table
 from training.split import Split
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 8, "hidden_dims": [16], "batch_size": 50, "epochs": 3},
     "cdae": {"latent_dim": 8, "batch_size": 50, "epochs": 3},
 }

@@ -1,12 +1,15 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.catalog import Catalog
+from service.retrieval import exact
 from service.retrieval.base import TopK, Wanted
-from service.retrieval.exact import ExactRetriever, rank
+from service.retrieval.exact import ExactRetriever
 from service.retrieval.popularity import most_popular
+from service.retrieval.ranking import rank
 
 
 def brute_force(score_I: list[float], want: Wanted) -> list[int]:
@@ -68,6 +71,45 @@ def test_the_score_is_the_product_with_the_item_matrix_plus_bias() -> None:
     assert tops[0].item_index_K.tolist() == [0, 2, 1]
     assert tops[0].score_K.tolist() == [3.0, 3.0, 2.5]
     assert retriever.name == "exact"
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.booleans())
+def test_near_ties_and_ties_across_the_cut_come_out_as_float64_ranks_them(
+    seed: int, k: int, duplicated: bool
+) -> None:
+    """Vectors that differ by less than float32 rounding, or not at all: the hardest rows."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors_IH = torch.randn(1, 16, generator=generator).repeat(200, 1)
+    if not duplicated:
+        vectors_IH += 1e-6 * torch.randn(200, 16, generator=generator)
+    bias_I = torch.zeros(200)
+    query_BH = torch.randn(3, 16, generator=generator)
+    wants = [wanted(k, [5, 7]), wanted(1, []), wanted(200, [])]
+    tops = ExactRetriever(vectors_IH, bias_I).top_k(query_BH, wants)
+    score_BI = (query_BH.double() @ vectors_IH.double().T).float()
+    for want, top, score_I in zip(wants, tops, score_BI, strict=True):
+        assert top.item_index_K.tolist() == brute_force(score_I.tolist(), want)
+
+
+def test_a_row_alone_is_bit_for_bit_the_row_in_a_batch() -> None:
+    torch.manual_seed(0)
+    retriever = ExactRetriever(torch.randn(3000, 64), torch.randn(3000))
+    query_BH = torch.randn(40, 64)
+    wants = [wanted(1 + 5 * row, list(range(row))) for row in range(40)]
+    for row, together in enumerate(retriever.top_k(query_BH, wants)):
+        (alone,) = retriever.top_k(query_BH[row : row + 1], wants[row : row + 1])
+        assert together.item_index_K.tolist() == alone.item_index_K.tolist()
+        assert together.score_K.tolist() == alone.score_K.tolist()
+
+
+def test_large_requests_are_gathered_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    retriever = ExactRetriever(torch.randn(50, 8), torch.randn(50))
+    query_BH, wants = torch.randn(5, 8), [wanted(4, [])] * 5
+    whole = retriever.top_k(query_BH, wants)
+    monkeypatch.setattr(exact, "GATHERED_NUMBERS", 1)
+    for before, after in zip(whole, retriever.top_k(query_BH, wants), strict=True):
+        assert before.item_index_K.tolist() == after.item_index_K.tolist()
 
 
 def test_the_popular_list_skips_what_is_hidden() -> None:

@@ -1,0 +1,252 @@
+"""What answers look like: their documentation, and the bytes that are sent.
+
+The models document; no answer is validated on the way out. Bytes are built once, from plain
+values.
+"""
+
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias, final
+
+import orjson
+from fastapi import Response
+from pydantic import BaseModel, ConfigDict
+
+from service.catalog import Catalog
+from service.deployment import Served
+from service.recommendation import CacheOutcome, Reason, Recommendation, Source
+
+JSON: Final = "application/json"
+
+Content: TypeAlias = dict[str, object]
+
+
+class Answer(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+@final
+class RecommendedItem(Answer):
+    """One item of a list."""
+
+    item_id: str
+    """The item."""
+
+    score: float
+    """Of the model, or the number of users who have the item; larger is better."""
+
+    title: str | None = None
+    """Left out where the catalogue has none."""
+
+
+@final
+class AnsweringModel(Answer):
+    """Who answered."""
+
+    name: str
+    """As requests name it."""
+
+    version: str
+    """Of its bundle: sortable by time, bound to the content."""
+
+
+@final
+class RecommendAnswer(Answer):
+    """One list, and how it came about."""
+
+    items: list[RecommendedItem]
+    """Best first."""
+
+    source: Source
+    """The model, or the fallback."""
+
+    reason: Reason | None = None
+    """Why the fallback answered; left out for the model."""
+
+    unknown_items: list[str]
+    """Posted or excluded ids that the catalogue lacks."""
+
+    cache: CacheOutcome
+    """What the latent store had for the user; bypass: it was not asked."""
+
+    model: AnsweringModel
+    """Who answered."""
+
+    recommendation_id: str
+    """Unique, for joining outcomes to the list."""
+
+
+@final
+class WrongFieldNote(Answer):
+    """One wrong field."""
+
+    pointer: str
+    """JSON pointer to the field."""
+
+    detail: str
+    """What is wrong with it."""
+
+
+@final
+class Problem(Answer):
+    """Why there is no answer (RFC 9457)."""
+
+    type: str
+    """Stable name of the kind of problem."""
+
+    title: str
+    """The kind of problem in words."""
+
+    status: int
+    """HTTP status; for a row of a batch, the status it would have had alone."""
+
+    detail: str | None = None
+    """What is wrong this time."""
+
+    pointer: str | None = None
+    """JSON pointer to the field at fault, where there is one."""
+
+    errors: list[WrongFieldNote] | None = None
+    """Every wrong field, where there may be several."""
+
+    hint: str | None = None
+    """What may be done about it."""
+
+    request_id: str
+    """For finding the request in the log."""
+
+
+@final
+class BatchAnswer(Answer):
+    """Many lists."""
+
+    results: list[RecommendAnswer | Problem]
+    """One per row, in the order of the rows."""
+
+
+@final
+class ModelCard(Answer):
+    """One model that is served."""
+
+    name: str
+    """As requests name it."""
+
+    version: str
+    """Of its bundle."""
+
+    digest: str
+    """sha256 of the bundle's manifest: the identity of all of it."""
+
+    architecture: str
+    """What kind of autoencoder it is."""
+
+    retrieval: str
+    """How its items are found."""
+
+    num_items: int
+    """Items of its catalogue."""
+
+    positive_threshold: float | None
+    """Ratings below it are seen but not liked; null: every entry is liked."""
+
+    metrics: dict[str, Any]
+    """Figures of this very bundle on held-out users."""
+
+    created_at: datetime
+    """When it was trained."""
+
+
+@final
+class ModelList(Answer):
+    """What is served."""
+
+    models: list[ModelCard]
+    """The default one first."""
+
+
+@final
+class ItemCard(Answer):
+    """One item of a catalogue."""
+
+    item_id: str
+    """The item."""
+
+    title: str
+    """Empty where the catalogue has none."""
+
+    categories: list[str]
+    """Empty where the catalogue has none."""
+
+    popularity: int
+    """Training users who have the item."""
+
+
+@final
+class ItemList(Answer):
+    """Items that a search found."""
+
+    items: list[ItemCard]
+    """The most popular first."""
+
+
+@final
+class Health(Answer):
+    """The answer to a probe."""
+
+    status: Literal["alive", "ready"]
+    """What the probe asked."""
+
+
+def list_content(recommendation: Recommendation) -> Content:
+    """Give one list as plain values; scores stay float32, and are written as short as that."""
+    catalog = recommendation.catalog
+    content: Content = {
+        "items": [
+            {"item_id": catalog.item_ids[index], "score": score, "title": catalog.titles[index]}
+            if catalog.titles[index]
+            else {"item_id": catalog.item_ids[index], "score": score}
+            for index, score in zip(
+                recommendation.top.item_index_K.tolist(), recommendation.top.score_K, strict=True
+            )
+        ],
+        "source": recommendation.source,
+        "unknown_items": recommendation.unknown_items,
+        "cache": recommendation.cache,
+        "model": {"name": recommendation.model_name, "version": recommendation.model_version},
+        "recommendation_id": recommendation.recommendation_id,
+    }
+    if recommendation.reason:
+        content["reason"] = recommendation.reason
+    return content
+
+
+def model_content(served: Served) -> Content:
+    """Give what is worth knowing of a model as plain values."""
+    manifest = served.checkpoint.manifest
+    return {
+        "name": served.name,
+        "version": served.version,
+        "digest": served.digest,
+        "architecture": manifest.architecture,
+        "retrieval": served.retriever_name,
+        "num_items": manifest.num_items,
+        "positive_threshold": manifest.positive_threshold,
+        "metrics": manifest.metrics,
+        "created_at": manifest.created_at,
+    }
+
+
+def item_content(catalog: Catalog, item_index: int) -> Content:
+    """Give an item as plain values."""
+    return {
+        "item_id": catalog.item_ids[item_index],
+        "title": catalog.titles[item_index],
+        "categories": catalog.categories[item_index],
+        "popularity": int(catalog.popularity_I[item_index]),
+    }
+
+
+def json_response(content: Content) -> Response:
+    """Write an answer."""
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)

@@ -1,0 +1,40 @@
+"""The routes that machines watch: is it alive, is it ready, how is it doing."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from service.api.answers import Health, json_response
+from service.api.openapi import problems
+from service.api.state import ready_of, state_of
+
+router = APIRouter()
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@router.get("/livez", response_model=Health)
+async def livez() -> Response:
+    """Tell that the process answers, whatever it is doing. If not, restart it."""
+    return json_response({"status": "alive"})
+
+
+@router.get(
+    "/readyz",
+    response_model=Health,
+    responses=problems(s503="No model is loaded, proven and warm yet."),
+)
+async def readyz(request: Request) -> Response:
+    """Tell that a model is loaded, has repeated its trainer's answers and is warm."""
+    ready_of(request)
+    return json_response({"status": "ready"})
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Show counters and histograms to Prometheus."""
+    return Response(state_of(request).telemetry.exposition(), media_type=METRICS_TYPE)

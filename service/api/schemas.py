@@ -1,0 +1,186 @@
+"""What requests and answers look like: validation on the way in, documentation both ways."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeAlias, final
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from service.errors import HistoryTooLongError
+from service.recommendation import HistoryEntry, Query
+
+OnUnknown: TypeAlias = Literal["ignore", "error"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Identifier:
+    """Text, or an integer that is read as its decimal text; nothing else is an id.
+
+    In the schema itself, since a validator in Python would be called once an entry.
+    """
+
+    explanation: str
+    min_length: int | None = None
+    max_length: int | None = None
+
+    def __get_pydantic_core_schema__(
+        self, source: type[str], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        text = core_schema.str_schema(
+            strict=True, min_length=self.min_length, max_length=self.max_length
+        )
+        integer = core_schema.int_schema(strict=True, ge=-(2**63), lt=2**64)
+        either = core_schema.union_schema(
+            [text, integer],
+            mode="left_to_right",
+            custom_error_type="identifier",
+            custom_error_message=self.explanation,
+        )
+        return core_schema.no_info_after_validator_function(str, either)
+
+
+ItemId: TypeAlias = Annotated[str, _Identifier("an id is text or a 64-bit integer")]
+UserId: TypeAlias = Annotated[
+    str, _Identifier("an id is text of 1 to 256 characters or a 64-bit integer", 1, 256)
+]
+ModelName: TypeAlias = Annotated[str, Field(max_length=128)]
+
+
+class Message(BaseModel):
+    """A part of a request: no field is converted, dropped or made up."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+@final
+class HistoryObject(Message):
+    """One interaction with what is known about it."""
+
+    item_id: ItemId
+    """The item; an id counts once however often it is posted."""
+
+    rating: float | None = None
+    """Below the model's positive threshold: seen, but not liked."""
+
+    weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    """How much the interaction says, relative to the others."""
+
+
+Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_right")]
+
+
+@final
+class RecommendRequest(Message):
+    """A request for one list: a history, a user, or both (the history wins and is kept)."""
+
+    history: Annotated[list[Entry] | None, Field(fail_fast=True)] = None
+    """Items the user has met: ids, or objects with a rating or weight. Empty: a new user."""
+
+    user_id: UserId | None = None
+    """Without a history: whose kept history to use. With one: for whom to keep it."""
+
+    k: Annotated[int, Field(ge=1)] = 20
+    """Items wanted; fewer come when the catalogue has no more to show."""
+
+    exclude_items: Annotated[list[ItemId], Field(fail_fast=True)] = []
+    """Items that may not come back."""
+
+    exclude_seen: bool = True
+    """Whether items of the history stay out of the list."""
+
+    on_unknown: OnUnknown = "ignore"
+    """Ids that the catalogue lacks: list them in the answer, or refuse the request."""
+
+    fallback: bool = True
+    """Whether the most popular items may stand in where the model has nothing to go on."""
+
+    model: ModelName | None = None
+    """Which model to ask; GET /models lists them. Unset: the default one."""
+
+    @model_validator(mode="after")
+    def _has_history_or_user(self) -> Self:
+        if self.history is None and self.user_id is None:
+            raise PydanticCustomError("missing", "give a history, a user_id or both")
+        return self
+
+    def to_query(self, max_history: int) -> Query:
+        """Turn the request into the use case's question.
+
+        Raises:
+            HistoryTooLongError: Said before an object is made of each of a million entries.
+        """
+        history = self.history
+        if history is not None and len(history) > max_history:
+            raise HistoryTooLongError("history", len(history), max_history)
+        return Query(
+            history=None if history is None else tuple(_entry(entry) for entry in history),
+            user_id=self.user_id,
+            k=self.k,
+            exclude_items=tuple(self.exclude_items),
+            exclude_seen=self.exclude_seen,
+            strict=self.on_unknown == "error",
+            fallback=self.fallback,
+            model=self.model,
+        )
+
+
+@final
+class BatchRequest(Message):
+    """Requests for many lists. Each row is validated by itself, and fails by itself."""
+
+    requests: Annotated[
+        list[Any],
+        Field(json_schema_extra={"items": {"$ref": "#/components/schemas/RecommendRequest"}}),
+    ]
+    """The rows, as for POST /recommend."""
+
+
+@final
+class UserParameters(BaseModel):
+    """How a list for a known user should be, as query parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    k: Annotated[int, Field(ge=1)] = 20
+    """Items wanted; fewer come when the catalogue has no more to show."""
+
+    exclude_items: list[str] = []
+    """Items that may not come back; repeat the parameter for each."""
+
+    exclude_seen: bool = True
+    """Whether items of the kept history stay out of the list."""
+
+    on_unknown: OnUnknown = "ignore"
+    """Ids that the catalogue lacks: list them in the answer, or refuse the request."""
+
+    fallback: bool = True
+    """Whether the most popular items may stand in where nothing is kept."""
+
+    model: ModelName | None = None
+    """Which model to ask. Unset: the default one."""
+
+    def to_query(self, user_id: str) -> Query:
+        """Turn the parameters into the use case's question."""
+        return Query(
+            history=None,
+            user_id=user_id,
+            k=self.k,
+            exclude_items=tuple(self.exclude_items),
+            exclude_seen=self.exclude_seen,
+            strict=self.on_unknown == "error",
+            fallback=self.fallback,
+            model=self.model,
+        )
+
+
+def _entry(entry: str | HistoryObject) -> HistoryEntry:
+    if isinstance(entry, str):
+        return HistoryEntry(entry)
+    return HistoryEntry(entry.item_id, entry.rating, entry.weight)

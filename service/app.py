@@ -1,0 +1,176 @@
+"""The composition root: settings in, an app out, with everything opened and closed by it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import torch
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from service.api import openapi, probes, routes
+from service.api.middleware import RequestLog
+from service.api.pages import pages
+from service.api.problems import on_error
+from service.api.state import HttpLimits, Ready, ServiceState
+from service.api.validation import on_wrong_parameters
+from service.deployment import Deployment
+from service.errors import FoldinError, SettingsError
+from service.inference.batcher import Batcher
+from service.latents.memory_store import MemoryStore
+from service.latents.redis_store import RedisStore
+from service.latents.store import LatentStore
+from service.latents.write_behind import WriteBehind
+from service.recommender import Limits, Recommender
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+PLAYGROUND: Final = Path(__file__).parent / "playground"
+# Of the HTTP interface, not of the package: rises when a client would have to change.
+API_VERSION: Final = "1"
+# Users whose latents wait to be written while Redis is slow; about 2 kB each.
+MAX_PENDING_WRITES: Final = 1_000
+
+Failure = Callable[[BaseException], None]
+
+
+def create_app(settings: Settings, on_failure: Failure | None = None) -> FastAPI:
+    """Put the service together. Nothing is opened before the app's lifespan begins.
+
+    The model is loaded in the background, so that ``/livez`` answers meanwhile; ``/readyz`` says
+    when it is there.
+
+    Args:
+        settings: What the operator chose.
+        on_failure: Called with the error when the model cannot be loaded. Without it the app
+            logs the error and stays unready.
+
+    Raises:
+        SettingsError: The chosen device is not there.
+    """
+    device = pick_device(settings.device)
+    telemetry = Telemetry()
+    state = ServiceState(_http_limits(settings), telemetry)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            loading = asyncio.create_task(_load(settings, device, state, stack))
+            loading.add_done_callback(lambda done: _report(done, on_failure))
+            try:
+                yield
+            finally:
+                state.ready = None
+                loading.cancel()
+                await asyncio.wait([loading])
+
+    app: FastAPI = FastAPIOffline(
+        redoc_url=None,
+        title="Foldin",
+        description="Recommendations from autoencoders: post a history, get the best items.",
+        version=API_VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = state
+    app.add_middleware(RequestLog, telemetry=telemetry, clock=time.monotonic)
+    app.add_exception_handler(FoldinError, on_error)
+    app.add_exception_handler(HTTPException, on_error)
+    app.add_exception_handler(RequestValidationError, on_wrong_parameters)
+    for router in (routes.router, probes.router, pages(PLAYGROUND)):
+        app.include_router(router)
+    openapi.complete(app)
+    return app
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
+
+    Raises:
+        SettingsError: CUDA is asked for, and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise SettingsError("FOLDIN_DEVICE is cuda, but torch sees no CUDA device")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+async def _load(
+    settings: Settings, device: torch.device, state: ServiceState, stack: AsyncExitStack
+) -> None:
+    started_s = time.monotonic()
+    torch.set_num_threads(settings.threads_per_worker)
+    deployment = await asyncio.to_thread(
+        Deployment.open, settings.model_dir, device, state.telemetry
+    )
+    store = _open_store(settings, state.telemetry)
+    stack.push_async_callback(store.close)
+    batcher = _start_batcher(settings, state.telemetry)
+    stack.push_async_callback(batcher.close)
+    limits = Limits(settings.max_history, settings.max_k)
+    recommender = Recommender(deployment, batcher, store, state.telemetry, limits)
+    state.ready = Ready(deployment, recommender)
+    served = deployment.served(None)
+    fields = {
+        "model": served.name,
+        "version": served.version,
+        "items": len(served.catalog),
+        "device": str(device),
+        "threads": settings.threads_per_worker,
+        "retrieval": served.retriever_name,
+        "store": store.name,
+        "seconds": round(time.monotonic() - started_s, 3),
+    }
+    logger.info("ready", extra={"fields": fields})
+
+
+def _report(loading: asyncio.Task[None], on_failure: Failure | None) -> None:
+    error = None if loading.cancelled() else loading.exception()
+    if error is None:
+        return
+    trace = None if isinstance(error, FoldinError) else error
+    logger.critical("cannot start: %s: %s", type(error).__name__, error, exc_info=trace)
+    if on_failure is not None:
+        on_failure(error)
+
+
+def _start_batcher(settings: Settings, telemetry: Telemetry) -> Batcher:
+    batcher = Batcher(
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        deadline_s=settings.deadline_ms / 1000,
+        telemetry=telemetry,
+        clock=time.monotonic,
+    )
+    telemetry.queue_rows.set_function(lambda: batcher.queue_length)
+    batcher.start()
+    return batcher
+
+
+def _open_store(settings: Settings, telemetry: Telemetry) -> LatentStore:
+    if settings.redis_url is None:
+        return MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
+    redis = RedisStore(settings.redis_url, settings.redis_timeout_ms / 1000, settings.latent_ttl_s)
+
+    def count(outcome: str) -> None:
+        telemetry.cache.labels(outcome).inc()
+
+    return WriteBehind(redis, MAX_PENDING_WRITES, count)
+
+
+def _http_limits(settings: Settings) -> HttpLimits:
+    return HttpLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_batch_requests=settings.max_batch_requests,
+        max_history=settings.max_history,
+        # One batch in the engine, the next one waiting.
+        rows_in_flight=min(2 * settings.max_batch, settings.max_queue),
+    )

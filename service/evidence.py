@@ -1,0 +1,104 @@
+"""What a request knows of its user, in item indices: posted now, or kept from before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.catalog import Catalog
+from service.errors import LatentStoreError
+from service.histories import History
+from service.latents.store import UserRecord
+from service.recommendation import CacheOutcome, HistoryEntry, Reason, Source
+
+NO_ITEMS: Final = np.empty(0, dtype=np.int64)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """The items of a user, and why they are not enough where they are not.
+
+    Attributes:
+        cache: How the latent store took part.
+        reason: Why the model cannot answer from this; empty when it can.
+        liked_N: int64, sorted and unique; what the model encodes, or encoded before.
+        disliked_N: int64, sorted and unique; seen but not liked, none of them in ``liked_N``.
+        history: The liked items with their weights, to be encoded; None when nothing was posted.
+        latent_D: float32, what the model made of ``liked_N`` before; None when nothing was kept.
+    """
+
+    cache: CacheOutcome
+    reason: Reason
+    liked_N: NDArray[np.int64]
+    disliked_N: NDArray[np.int64]
+    history: History | None = None
+    latent_D: NDArray[np.float32] | None = None
+
+    @classmethod
+    def posted(
+        cls, entries: Sequence[HistoryEntry], catalog: Catalog, positive_threshold: float | None
+    ) -> Self:
+        """Read a posted history; ids that the catalogue lacks are passed over.
+
+        An item counts once however often it is posted. It is liked if any of its entries is
+        unrated or rated ``positive_threshold`` or more, and the largest weight of those counts.
+        """
+        liked: list[int] = []
+        weights: list[float] = []
+        disliked: list[int] = []
+        for entry in entries:
+            item_index = catalog.index_of.get(entry.item_id)
+            if item_index is None:
+                continue
+            if _is_liked(entry, positive_threshold):
+                liked.append(item_index)
+                weights.append(entry.weight)
+            else:
+                disliked.append(item_index)
+        reason = _shortcoming(entries, liked, disliked)
+        history = History.of(liked, weights)
+        disliked_N = np.setdiff1d(np.array(disliked, dtype=np.int64), history.item_index_N)
+        return cls("bypass", reason, history.item_index_N, disliked_N, history=history)
+
+    @classmethod
+    def kept(cls, record: UserRecord, latent_dim: int, num_items: int) -> Self:
+        """Take a record up.
+
+        Raises:
+            LatentStoreError: The model can make nothing of it; decoding it would fail, or worse.
+        """
+        item_N = np.concatenate([record.liked_N, record.disliked_N])
+        if not (
+            record.latent_D.shape == (latent_dim,)
+            and bool(np.isfinite(record.latent_D).all())
+            and bool(((item_N >= 0) & (item_N < num_items)).all())
+        ):
+            raise LatentStoreError("a kept record does not fit its own model")
+        return cls("hit", "", record.liked_N, record.disliked_N, latent_D=record.latent_D)
+
+    @classmethod
+    def unknown_user(cls, cache: CacheOutcome) -> Self:
+        """Nothing was posted, and the store has nothing either."""
+        return cls(cache, "unknown_user", NO_ITEMS, NO_ITEMS)
+
+    @property
+    def source(self) -> Source:
+        """Who can answer from this."""
+        return "popularity" if self.reason else "model"
+
+
+def _is_liked(entry: HistoryEntry, positive_threshold: float | None) -> bool:
+    return positive_threshold is None or entry.rating is None or entry.rating >= positive_threshold
+
+
+def _shortcoming(
+    entries: Sequence[HistoryEntry], liked: Sequence[int], disliked: Sequence[int]
+) -> Reason:
+    if liked:
+        return ""
+    if disliked:
+        return "no_liked_items"
+    return "no_known_items" if entries else "empty_history"

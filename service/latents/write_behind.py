@@ -1,0 +1,127 @@
+"""Writes that nobody waits for: a posted history is answered, however the store is."""
+
+import asyncio
+from collections.abc import Callable
+from typing import final
+
+from service.errors import LatentStoreError
+from service.latents import codec
+from service.latents.store import LatentStore, UserRecord
+
+
+@final
+class WriteBehind:
+    """A ``LatentStore`` before another one: ``put`` notes the record, a task writes it.
+
+    One write is under way at a time, so that two records of a user arrive in order. What is
+    noted and not yet written is answered from the note. To be used from one event loop.
+    """
+
+    def __init__(
+        self,
+        store: LatentStore,
+        max_pending: int,
+        on_outcome: Callable[[str], None],
+        flush_timeout_s: float = 1.0,
+    ) -> None:
+        """Stand before a store.
+
+        Args:
+            store: Where the records go. It is closed with this one.
+            max_pending: Records noted at most; beyond, the oldest one is dropped.
+            on_outcome: Told ``written`` or ``lost`` for every record, but for one that a newer
+                record of its user, or a deletion, overtakes before it is written.
+            flush_timeout_s: How long ``close`` goes on writing.
+        """
+        self._store = store
+        self._max_pending = max_pending
+        self._on_outcome = on_outcome
+        self._flush_timeout_s = flush_timeout_s
+        self._pending: dict[str, UserRecord] = {}  # by key, oldest first
+        self._under_way: dict[str, UserRecord] = {}  # at most one
+        self._write_ended = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    @property
+    def name(self) -> str:
+        """The name of the store behind."""
+        return self._store.name
+
+    async def get(self, user_id: str, model_digest: str) -> UserRecord | None:
+        """Give the newest record of this user under this model, or None.
+
+        Raises:
+            LatentStoreError: As the store behind does.
+        """
+        key = codec.key(user_id, model_digest)
+        noted = self._pending.get(key) or self._under_way.get(key)
+        return noted or await self._store.get(user_id, model_digest)
+
+    async def put(self, record: UserRecord) -> None:
+        """Note a record, to be written soon; waits for nothing and never fails."""
+        if self._is_closed:
+            self._on_outcome("lost")
+            return
+        # A newer record takes the place of the noted one in the row, not the last place: who
+        # posts all the time gets written all the same.
+        self._pending[codec.key(record.user_id, record.model_digest)] = record
+        if len(self._pending) > self._max_pending:
+            del self._pending[next(iter(self._pending))]
+            self._on_outcome("lost")
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_pending())
+
+    async def delete(self, user_id: str, model_digest: str) -> bool:
+        """Forget a user under this model; tell whether there was anything to forget.
+
+        Raises:
+            LatentStoreError: As the store behind does; the record may still be there.
+        """
+        key = codec.key(user_id, model_digest)
+        was_noted = self._pending.pop(key, None) is not None
+        if key in self._under_way:
+            await self._write_ended.wait()  # else that write could arrive after the deletion
+        return await self._store.delete(user_id, model_digest) or was_noted
+
+    async def ping(self) -> None:
+        """Ask whether the store behind answers.
+
+        Raises:
+            LatentStoreError: It does not.
+        """
+        await self._store.ping()
+
+    async def close(self) -> None:
+        """Write what is noted, for ``flush_timeout_s`` at most; then close the store behind."""
+        self._is_closed = True
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                await asyncio.wait({writer}, timeout=self._flush_timeout_s)
+                self._drop_pending()  # before the writer is stopped: it must find no more
+                writer.cancel()
+                await asyncio.wait({writer})
+        finally:
+            await self._store.close()
+
+    def _drop_pending(self) -> None:
+        while self._pending:
+            self._pending.popitem()
+            self._on_outcome("lost")
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            key = next(iter(self._pending))
+            record = self._under_way[key] = self._pending.pop(key)
+            self._write_ended.clear()
+            outcome = "lost"
+            try:
+                await self._store.put(record)
+                outcome = "written"
+            except LatentStoreError:
+                pass  # counted below; the history can be posted again
+            finally:
+                del self._under_way[key]
+                self._write_ended.set()
+                self._on_outcome(outcome)

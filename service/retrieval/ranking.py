@@ -1,0 +1,75 @@
+"""Rank score rows: hide, pick the best, order equal scores by item index."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from service.retrieval.base import TopK, Wanted
+
+
+def rank(score_BI: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
+    """Rank the items of each row by score; ties go to the smaller item index.
+
+    Args:
+        score_BI: Finite scores; hidden items are overwritten with -inf in place, before the
+            pick (after it, the list would come out shorter than k).
+        wanted: One per row.
+
+    Returns:
+        One list per row, ``min(k, I - hidden)`` long.
+    """
+    num_hidden_B = hide(score_BI, wanted)
+    num_items = score_BI.shape[1]
+    item_BK, score_BK = ordered_top_k(score_BI, min(max(want.k for want in wanted), num_items))
+    return as_lists(item_BK, score_BK, wanted, num_items - num_hidden_B)
+
+
+def hide(score_BI: Tensor, wanted: Sequence[Wanted]) -> NDArray[np.int64]:
+    """Overwrite the scores of hidden items with -inf; count the hidden items of each row."""
+    hidden = [np.unique(want.hidden_item_index) for want in wanted]
+    num_hidden_B = np.array([len(hidden_N) for hidden_N in hidden])
+    row_N = np.repeat(np.arange(len(hidden)), num_hidden_B)
+    item_N = np.concatenate(hidden).astype(np.int64)
+    row_item_2N = torch.from_numpy(np.stack([row_N, item_N])).to(score_BI.device)
+    score_BI[row_item_2N[0], row_item_2N[1]] = -torch.inf
+    return num_hidden_B
+
+
+def ordered_top_k(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Take the k best of each row, equal scores in the order of their index: items and scores.
+
+    ``torch.topk`` breaks ties as it likes. One item more than asked shows whether a tie runs
+    across the cut; only such rows pay for a full stable sort.
+    """
+    num_items = score_BI.shape[1]
+    score_BK, item_BK = score_BI.topk(min(k + 1, num_items), dim=1)
+    score_BK, item_BK = ordered(score_BK, item_BK)
+    if k < num_items:
+        # -inf ties are hidden items: the caller cuts them off, their order is nobody's concern.
+        tied_B = (score_BK[:, k] == score_BK[:, k - 1]) & score_BK[:, k].isfinite()
+        for row in tied_B.nonzero().flatten().tolist():
+            score_I, item_I = score_BI[row].sort(descending=True, stable=True)
+            score_BK[row], item_BK[row] = score_I[: k + 1], item_I[: k + 1]
+    return item_BK[:, :k], score_BK[:, :k]
+
+
+def ordered(score_BK: Tensor, item_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort the items of each row by score, best first, equal scores by index: scores and items."""
+    item_BK, by_index = item_BK.sort(dim=1)
+    score_BK, by_score = score_BK.gather(1, by_index).sort(dim=1, descending=True, stable=True)
+    return score_BK, item_BK.gather(1, by_score)
+
+
+def as_lists(
+    item_BK: Tensor, score_BK: Tensor, wanted: Sequence[Wanted], num_eligible_B: NDArray[np.int64]
+) -> list[TopK]:
+    """Cut each row to what it asked for, and to what may be shown."""
+    items, scores = item_BK.cpu().numpy(), score_BK.float().cpu().numpy()
+    lists: list[TopK] = []
+    for row, (want, num_eligible) in enumerate(zip(wanted, num_eligible_B.tolist(), strict=True)):
+        length = min(want.k, num_eligible)
+        lists.append(TopK(items[row, :length].copy(), scores[row, :length].copy()))
+    return lists

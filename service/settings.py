@@ -1,0 +1,154 @@
+"""Every setting of the service: environment variables with the prefix ``FOLDIN_``.
+
+The only file that reads the environment.
+"""
+
+import difflib
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self, final
+
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import SettingsError
+
+PREFIX: Final = "FOLDIN_"
+CGROUP_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@final
+class Settings(BaseSettings):
+    """What an operator may choose. ``Settings(port=1)`` wins over ``FOLDIN_PORT``.
+
+    Raises:
+        SettingsError: A value is wrong, or a ``FOLDIN_`` variable names no setting.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    model_dir: Path = Path("models")
+    """A bundle, or a model directory whose CURRENT names one."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 opens the service to the network, without any login."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """TCP port; 0 takes a free one."""
+
+    workers: Count = 1
+    """Server processes. Each loads the model and keeps an in-process store and metrics of its own:
+    with more than one set REDIS_URL; on a GPU keep 1."""
+
+    threads: Count | None = None
+    """Torch threads of a worker. Unset: cores / workers. More than that, and they fight for cores:
+    latency rises several times over."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs; auto takes CUDA where torch sees it."""
+
+    retrieval: Literal["auto", "exact"] = "auto"
+    """How the best items are found; auto is exact."""
+
+    max_batch: Count = 64
+    """Rows that one run of the engine answers. Larger: more throughput under load, and
+    rows x items x 4 bytes of scores at once."""
+
+    max_queue: Count = 1024
+    """Rows that may wait for the engine; the next is refused with 503. Larger: callers wait longer
+    before they learn of an overload."""
+
+    deadline_ms: Count = 2000
+    """Milliseconds that a row may wait for the engine before it is dropped with 504."""
+
+    redis_url: Annotated[str | None, Field(pattern="^(redis|rediss|unix)://", repr=False)] = None
+    """Redis for the latents of users. Unset: each worker keeps its own, until it restarts."""
+
+    redis_timeout_ms: Count = 50
+    """Milliseconds after which Redis counts as failed, and the request goes on without it. Too
+    small: false misses. Too large: a sick Redis slows every request that needs it."""
+
+    latent_ttl_s: Count = 7 * 24 * 3600
+    """Seconds that a user's latent is kept after the last posted history."""
+
+    latent_capacity: Count = 20_000
+    """Users that the in-process store keeps, the last used ones: about 2 kB each."""
+
+    max_history: Count = 10_000
+    """Entries of a history, and of a list of excluded items; one more is refused with 422."""
+
+    max_k: Count = 1_000
+    """Largest k that may be asked for. Larger lists cost sorting and bytes."""
+
+    max_body_bytes: Count = 8 * 1024 * 1024
+    """Bytes of a request body; one more is refused with 413. Reading 8 MiB of JSON can hold all
+    other requests up for some 0.2 s."""
+
+    max_batch_requests: Count = 1_000
+    """Rows of one POST /recommend/batch; one more is refused with 422."""
+
+    log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are written; info has one line a request."""
+
+    @property
+    def threads_per_worker(self) -> int:
+        """``threads``, or the cores that this process may use, shared out among the workers."""
+        return self.threads or max(1, available_cores() // self.workers)
+
+    def export(self) -> None:
+        """Write all settings into the environment, where worker processes find them."""
+        for name, value in self.model_dump(mode="json").items():
+            if value is None:
+                os.environ.pop(_variable(name), None)
+            else:
+                os.environ[_variable(name)] = str(value)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _named_in_one_line(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        known = [_variable(name) for name in cls.model_fields]
+        for variable in os.environ:
+            if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+                raise SettingsError(f"{variable} is no setting{_guess(variable, known)}")
+        try:
+            return handler(values)
+        except ValidationError as error:
+            # Without the values: one of them may be a URL with a password in it.
+            wrong = (f"{_variable(str(part['loc'][0]))}: {part['msg']}" for part in error.errors())
+            raise SettingsError("; ".join(wrong)) from None
+
+
+def available_cores(cgroup_quota: Path = CGROUP_QUOTA) -> int:
+    """Count the cores that this process may use.
+
+    Args:
+        cgroup_quota: Microseconds a period, as cgroup v2 writes them: a container's ``--cpus``.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no such call
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = cgroup_quota.read_text().split()
+    except OSError:  # no cgroup v2 here
+        return cores
+    return cores if quota == "max" else min(cores, math.ceil(int(quota) / int(period)))
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _guess(variable: str, known: list[str]) -> str:
+    # By what follows the prefix, which all of them share.
+    names = [name.removeprefix(PREFIX) for name in known]
+    close = difflib.get_close_matches(variable.upper().removeprefix(PREFIX), names, n=1)
+    return f"; did you mean {PREFIX}{close[0]}?" if close else ""

@@ -1,0 +1,196 @@
+"""A real Chromium before the real service, which has a tiny model with titles."""
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import pytest_asyncio
+import torch
+import uvicorn
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright
+
+from service import canaries, checkpoint
+from service.app import create_app
+from service.catalog import Catalog
+from service.histories import UNKNOWN_USER, History
+from service.manifest import FORMAT_VERSION, Manifest
+from service.retrieval.exact import ExactRetriever
+from service.settings import Settings
+
+CONFIG = {"latent_dim": 4, "hidden_dims": [8]}
+ENDINGS = ("Harbour", "Lantern", "Orchard", "Paper", "River", "Winter")
+TITLES = (
+    "Amber Island",
+    "",  # popular and without a title: its id stands in
+    *(f"{color} {ending}" for color in ("Amber", "Blue", "Copper") for ending in ENDINGS),
+    "<script>document.title = 'owned'</script><img src=x onerror=alert(1)>",
+    "The Surprisingly Long Voyage of the Honourable Bartholomew Featherstonehaugh-Cholmondeley",
+    *(f"Silver {ending}: Part {part}" for ending in ENDINGS for part in (1, 2, 3)),
+)
+WAIT_S = 20.0
+CHROMIUM_FLAGS = (
+    "--no-sandbox",  # a container's root has none
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# Stricter than the service is today: the page must need nothing more.
+CONTENT_SECURITY_POLICY = "default-src 'self'"
+
+OpenPage = Callable[..., Awaitable[Page]]
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory with a random Mult-VAE; popularity falls along ``TITLES``."""
+    path = tmp_path_factory.mktemp("models")
+    generator = torch.Generator().manual_seed(5)
+    model = checkpoint.build_model("multvae", CONFIG, len(TITLES), 0).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.5, generator=generator)
+    catalog = Catalog(
+        item_ids=tuple(f"film-{index}" for index in range(len(TITLES))),
+        titles=TITLES,
+        categories=(("Drama", "Sea"),) * len(TITLES),
+        popularity_I=np.arange(len(TITLES), 0, -1),
+    )
+    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
+    recorded = canaries.record(model, retriever, [History.of([1, 2])], [UNKNOWN_USER])
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name="films",
+        architecture="multvae",
+        config=CONFIG,
+        training={},
+        data={},
+        metrics={},
+        positive_threshold=4.0,
+        num_items=len(TITLES),
+        num_users=0,
+        versions={},
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        files={},
+    )
+    checkpoint.save(manifest, checkpoint.bundle_files(model, catalog, [], recorded), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def address(model_dir: Path) -> Iterator[str]:
+    """Where the service answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in os.environ:
+            if variable.upper().startswith("FOLDIN_"):
+                patch.delenv(variable)
+        app = create_app(Settings(model_dir=model_dir, device="cpu", threads=1))
+    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        _wait_until_ready(base_url)
+        yield base_url
+        server.should_exit = True
+        thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the machine's Chromium."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    reason = "no browser: apt-get install chromium"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser complained about; a test that provokes a complaint takes it out."""
+    return []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(
+    browser: Browser, address: str, complaints: list[str]
+) -> AsyncIterator[OpenPage]:
+    """Visit the playground: ``open_page(viewport=..., color_scheme=..., ...)``.
+
+    ``script`` runs before the page's own.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def visit(script: str = "", **options: Any) -> Page:  # noqa: ANN401 - as new_context takes them
+            context = await browser.new_context(**options)
+            stack.push_async_callback(context.close)
+            await context.add_init_script(script)
+            page = await context.new_page()
+            page.set_default_timeout(WAIT_S * 1000)
+            _listen(page, address, complaints)
+            await page.route(address, _with_policy)
+            await page.goto(address)
+            return page
+
+        yield visit
+    assert complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(open_page: OpenPage) -> Page:
+    """The playground with its first answer."""
+    opened = await open_page(viewport={"width": 1280, "height": 800})
+    await opened.locator("#results li").first.wait_for()
+    return opened
+
+
+def _listen(page: Page, address: str, complaints: list[str]) -> None:
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith(address):
+            complaints.append(f"a request to {request.url}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", on_request)
+
+
+async def _with_policy(route: Route) -> None:
+    response = await route.fetch()
+    headers = {**response.headers, "content-security-policy": CONTENT_SECURITY_POLICY}
+    await route.fulfill(response=response, headers=headers)
+
+
+def _wait_until_ready(address: str) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while httpx.get(f"{address}readyz").status_code != httpx.codes.OK:
+        if time.monotonic() > give_up_at:
+            pytest.fail("the service does not get ready")
+        time.sleep(0.02)

@@ -1,0 +1,100 @@
+"""The page is usable on a phone and on a desk, by day and by night, without motion if so wished."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from playwright.async_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+OpenPage = Callable[..., Awaitable[Page]]
+
+# Every text on the page against the nearest opaque background behind it, by WCAG 2.2.
+CONTRASTS = """() => {
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = ([red, green, blue]) => {
+    const [r, g, b] = [red, green, blue]
+      .map((value) => value / 255)
+      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    const color = numbers(getComputedStyle(element).backgroundColor);
+    return color.length === 3 ? color : behind(element.parentElement);
+  };
+  const contrasts = {};
+  for (const element of document.body.querySelectorAll("*")) {
+    const speaks = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!(speaks && element.checkVisibility())) continue;
+    const pair = [numbers(getComputedStyle(element).color), behind(element)].map(luminance);
+    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    contrasts[element.textContent.trim()] = ratio;
+  }
+  return contrasts;
+}"""
+COUNT_ANIMATIONS = """
+  window.animations = 0;
+  const animate = Element.prototype.animate;
+  Element.prototype.animate = function (...options) {
+    window.animations += 1;
+    return animate.apply(this, options);
+  };
+"""
+
+
+async def pick_and_search(page: Page) -> None:
+    """Fill the page: a list, picks, one of them with a very long title, and an open search."""
+    field = page.get_by_role("combobox")
+    for text in ("bartholomew", "amber river"):
+        await field.fill(text)
+        await page.get_by_role("option").first.wait_for()
+        await page.keyboard.press("Enter")
+    await expect(page.locator("#status")).to_contain_text("From 2 picks")
+    await field.fill("silver")
+    await page.get_by_role("option").first.wait_for()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+async def test_nothing_is_wider_than_the_screen(open_page: OpenPage, width: int) -> None:
+    page = await open_page(viewport={"width": width, "height": 740})
+    await pick_and_search(page)
+    assert await page.evaluate("document.documentElement.scrollWidth") == width
+    box = await page.get_by_role("button", name="Remove The Surprisingly").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_text_stands_out_from_what_is_behind_it(
+    open_page: OpenPage, scheme: str
+) -> None:
+    page = await open_page(color_scheme=scheme, reduced_motion="reduce")
+    await page.locator("#notice:visible").wait_for()
+    contrasts = await page.evaluate(CONTRASTS)
+    await pick_and_search(page)
+    contrasts |= await page.evaluate(CONTRASTS)
+    assert len(contrasts) > 40
+    assert {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}
+
+
+async def test_the_two_colour_schemes_differ(open_page: OpenPage) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = await (await open_page(color_scheme="light")).evaluate(background)
+    dark = await (await open_page(color_scheme="dark")).evaluate(background)
+    assert light != dark
+
+
+@pytest.mark.parametrize(("wish", "moves"), [("reduce", False), ("no-preference", True)])
+async def test_rows_glide_unless_the_person_wishes_no_motion(
+    open_page: OpenPage, wish: str, moves: bool
+) -> None:
+    page = await open_page(reduced_motion=wish, script=COUNT_ANIMATIONS)
+    await pick_and_search(page)
+    assert bool(await page.evaluate("animations")) == moves
+
+
+async def test_the_focus_is_visible_wherever_it_goes(page: Page) -> None:
+    for _ in range(12):
+        await page.keyboard.press("Tab")
+        outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"

@@ -1,0 +1,268 @@
+"""What every latent store does: in process, in Redis, and with writes behind either of them."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pytest
+import redis
+
+from service.errors import LatentStoreError
+from service.latents import codec
+from service.latents.memory_store import MemoryStore, _Kept
+from service.latents.redis_store import RedisStore
+from service.latents.store import LatentStore, UserRecord
+from service.latents.write_behind import WriteBehind
+
+KINDS: Final = [
+    "memory",
+    pytest.param("redis", marks=pytest.mark.redis),
+    "write-behind-memory",
+    pytest.param("write-behind-redis", marks=pytest.mark.redis),
+]
+STRANGE_IDS: Final = ["", " ", "a\0b", "\r\nFLUSHALL\r\n", "ünï-✓-🎬", "\ud800", "x" * 100_000]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A store under test, and a way past it to the bytes that it keeps."""
+
+    store: LatentStore
+    plant: Callable[[str, bytes], object]
+
+    async def put(self, record: UserRecord) -> None:
+        """Put a record, and wait until it has arrived."""
+        await self.store.put(record)
+        await self.settle()
+
+    async def settle(self) -> None:
+        if isinstance(self.store, WriteBehind) and self.store._writer is not None:
+            await self.store._writer
+
+
+def subject_in_memory(kind: str, ttl_s: float) -> Subject:
+    memory = MemoryStore(capacity=1000, ttl_s=ttl_s, clock=time.monotonic)
+
+    def plant(key: str, value: bytes) -> None:
+        memory._kept[key] = _Kept(value, time.monotonic() + ttl_s)
+
+    return Subject(memory if kind == "memory" else written_behind(memory), plant)
+
+
+def subject_in_redis(kind: str, url: str, ttl_s: float, client: redis.Redis) -> Subject:
+    store = RedisStore(url, timeout_s=5, ttl_s=ttl_s)
+    return Subject(store if kind == "redis" else written_behind(store), client.set)
+
+
+def written_behind(store: LatentStore) -> WriteBehind:
+    return WriteBehind(store, max_pending=1000, on_outcome=lambda _: None)
+
+
+@pytest.fixture
+def ttl_s() -> float:
+    return 60
+
+
+@pytest.fixture(params=KINDS)
+async def subject(request: pytest.FixtureRequest, ttl_s: float) -> AsyncIterator[Subject]:
+    kind: str = request.param
+    if "memory" in kind:
+        subject = subject_in_memory(kind, ttl_s)
+        yield subject
+        await subject.store.close()
+    else:
+        url: str = request.getfixturevalue("redis_server").url
+        with redis.Redis.from_url(url) as client:
+            subject = subject_in_redis(kind, url, ttl_s, client)
+            yield subject
+            await subject.store.close()
+
+
+@pytest.fixture
+def digest(request: pytest.FixtureRequest) -> str:
+    """A model of the test's own: tests share a Redis."""
+    return hashlib.sha256(request.node.nodeid.encode()).hexdigest()
+
+
+def make_record(user_id: str, digest: str, seed: int = 0) -> UserRecord:
+    rng = np.random.default_rng(seed)
+    items_N = rng.choice(5000, 30, replace=False)
+    latent_D = rng.normal(size=16).astype(np.float32)
+    return UserRecord(user_id, digest, latent_D, np.sort(items_N[:20]), np.sort(items_N[20:]))
+
+
+def assert_same(found: UserRecord | None, expected: UserRecord) -> None:
+    assert found is not None
+    assert (found.user_id, found.model_digest) == (expected.user_id, expected.model_digest)
+    np.testing.assert_array_equal(found.latent_D, expected.latent_D)
+    np.testing.assert_array_equal(found.liked_N, expected.liked_N)
+    np.testing.assert_array_equal(found.disliked_N, expected.disliked_N)
+
+
+async def test_what_was_put_comes_back(subject: Subject, digest: str) -> None:
+    record = make_record("anna", digest)
+    await subject.store.put(record)
+    assert_same(await subject.store.get("anna", digest), record)
+    await subject.settle()
+    assert_same(await subject.store.get("anna", digest), record)
+
+
+async def test_an_unknown_user_is_a_miss(subject: Subject, digest: str) -> None:
+    await subject.put(make_record("anna", digest))
+    assert await subject.store.get("bert", digest) is None
+
+
+async def test_the_newest_record_counts(subject: Subject, digest: str) -> None:
+    for seed in range(5):
+        await subject.store.put(make_record("anna", digest, seed))
+        assert_same(await subject.store.get("anna", digest), make_record("anna", digest, seed))
+    await subject.settle()
+    assert_same(await subject.store.get("anna", digest), make_record("anna", digest, 4))
+
+
+async def test_another_model_is_a_miss(subject: Subject, digest: str) -> None:
+    await subject.put(make_record("anna", digest))
+    assert await subject.store.get("anna", "0" * 64) is None
+
+
+async def test_a_deleted_user_is_forgotten_under_that_model_only(
+    subject: Subject, digest: str
+) -> None:
+    other_digest = digest[::-1]
+    await subject.put(make_record("anna", digest))
+    await subject.put(make_record("anna", other_digest))
+    assert await subject.store.delete("anna", digest)
+    assert await subject.store.get("anna", digest) is None
+    assert not await subject.store.delete("anna", digest)
+    assert_same(await subject.store.get("anna", other_digest), make_record("anna", other_digest))
+
+
+async def test_a_deletion_right_after_a_put_holds(subject: Subject, digest: str) -> None:
+    await subject.store.put(make_record("anna", digest))
+    await asyncio.sleep(0)  # the write may have begun
+    assert await subject.store.delete("anna", digest)
+    await subject.settle()
+    assert await subject.store.get("anna", digest) is None
+
+
+@pytest.mark.parametrize("ttl_s", [0.5])
+async def test_a_record_expires_and_reading_does_not_renew_it(
+    subject: Subject, digest: str, ttl_s: float
+) -> None:
+    await subject.put(make_record("anna", digest))
+    await asyncio.sleep(ttl_s / 2)
+    await subject.store.get("anna", digest)
+    await asyncio.sleep(ttl_s / 2 + 0.05)
+    assert await subject.store.get("anna", digest) is None
+    assert not await subject.store.delete("anna", digest)
+
+
+async def test_a_value_of_another_user_is_refused_and_dropped(
+    subject: Subject, digest: str
+) -> None:
+    subject.plant(codec.key("bert", digest), codec.encode(make_record("anna", digest)))
+    with pytest.raises(LatentStoreError, match="another user"):
+        await subject.store.get("bert", digest)
+    assert await subject.store.get("bert", digest) is None
+
+
+async def test_a_value_of_another_model_is_refused_and_dropped(
+    subject: Subject, digest: str
+) -> None:
+    # The key holds 16 digits of the digest only; the value holds all of them.
+    near_digest = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+    await subject.put(make_record("anna", near_digest))
+    with pytest.raises(LatentStoreError, match="another model"):
+        await subject.store.get("anna", digest)
+    assert await subject.store.get("anna", near_digest) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"nonsense", bytes(1000)])
+async def test_a_damaged_value_is_refused_and_dropped(
+    subject: Subject, digest: str, value: bytes
+) -> None:
+    subject.plant(codec.key("anna", digest), value)
+    with pytest.raises(LatentStoreError):
+        await subject.store.get("anna", digest)
+    assert await subject.store.get("anna", digest) is None
+    await subject.put(make_record("anna", digest))
+    assert_same(await subject.store.get("anna", digest), make_record("anna", digest))
+
+
+async def test_a_latent_that_is_not_finite_is_never_kept(subject: Subject, digest: str) -> None:
+    record = make_record("anna", digest)
+    record.latent_D[3] = np.nan
+    with suppress(LatentStoreError):
+        await subject.put(record)
+    assert await subject.store.get("anna", digest) is None
+
+
+async def test_a_kept_record_does_not_change_with_the_arrays_it_came_from(
+    subject: Subject, digest: str
+) -> None:
+    record = make_record("anna", digest)
+    await subject.put(record)
+    record.latent_D[:] = 7
+    record.liked_N[:] = 7
+    assert_same(await subject.store.get("anna", digest), make_record("anna", digest))
+
+
+async def test_any_text_is_a_user_id_and_none_is_another(subject: Subject, digest: str) -> None:
+    for seed, user_id in enumerate(STRANGE_IDS):
+        await subject.put(make_record(user_id, digest, seed))
+    for seed, user_id in enumerate(STRANGE_IDS):
+        assert_same(await subject.store.get(user_id, digest), make_record(user_id, digest, seed))
+
+
+async def test_a_new_user_and_a_long_history_are_kept_alike(subject: Subject, digest: str) -> None:
+    nothing_N = np.array([], dtype=np.int64)
+    latent_D = np.zeros(600, dtype=np.float32)
+    for liked_N, disliked_N in [(nothing_N, nothing_N), (np.arange(100_000), nothing_N)]:
+        record = UserRecord("anna", digest, latent_D, liked_N, disliked_N)
+        await subject.put(record)
+        assert_same(await subject.store.get("anna", digest), record)
+
+
+async def test_users_at_the_same_time_get_what_is_theirs(subject: Subject, digest: str) -> None:
+    records = [make_record(f"user-{seed}", digest, seed) for seed in range(100)]
+    await asyncio.gather(*(subject.store.put(record) for record in records))
+    found = await asyncio.gather(*(subject.store.get(r.user_id, digest) for r in records))
+    for record, one in zip(records, found, strict=True):
+        assert_same(one, record)
+
+
+async def test_a_cancelled_operation_leaves_nothing_to_the_next(
+    subject: Subject, digest: str
+) -> None:
+    records = [make_record(f"user-{seed}", digest, seed) for seed in range(200)]
+    for record in records:
+        await subject.put(record)
+    tasks = [asyncio.create_task(subject.store.get(r.user_id, digest)) for r in records]
+    for turns, task in enumerate(tasks):
+        for _ in range(turns % 7):
+            await asyncio.sleep(0)
+        if turns % 2:
+            task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for record, outcome in zip(records, outcomes, strict=True):
+        if not isinstance(outcome, asyncio.CancelledError):
+            assert isinstance(outcome, UserRecord)
+            assert_same(outcome, record)
+    for record in records:
+        assert_same(await subject.store.get(record.user_id, digest), record)
+
+
+async def test_a_store_says_what_it_is_and_that_it_answers(subject: Subject) -> None:
+    await subject.store.ping()
+    assert subject.store.name in {"memory", "redis"}
+
+
+async def test_a_store_can_be_closed_twice(subject: Subject, digest: str) -> None:
+    await subject.store.put(make_record("anna", digest))
+    await subject.store.close()
+    await subject.store.close()

@@ -1,0 +1,102 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from service import checkpoint, deployment
+from service.deployment import Deployment, Served
+from service.errors import CanaryMismatchError, CheckpointMissingError, UnknownModelError
+from service.histories import History
+from service.inference.engine import Engine, Job
+from service.retrieval.base import TopK, Wanted
+from service.retrieval.exact import ExactRetriever
+from service.telemetry import Telemetry
+
+CPU = torch.device("cpu")
+TinyBundle = Callable[..., Path]
+
+
+def test_an_open_deployment_serves_the_bundle_that_current_names(tiny_bundle: TinyBundle) -> None:
+    model_dir = tiny_bundle("multvae", num_items=21, positive_threshold=4)
+    served = Deployment.open(model_dir, CPU, Telemetry()).served(None)
+    assert served.name == "multvae"
+    assert served.version == (model_dir / "CURRENT").read_text()
+    assert served.digest.startswith(served.version.split("-")[1])
+    assert len(served.catalog) == 21
+    assert served.positive_threshold == 4
+    assert served.latent_dim == 4
+    assert served.retriever_name == "exact"
+    assert served.user_index_of == {}
+    wanted = Wanted(3, np.empty(0, dtype=np.int64))
+    (outcome,) = served.engine.run([Job(wanted, history=History.of([2]))])
+    assert len(outcome.top.item_index_K) == 3
+
+
+def test_users_with_a_row_of_their_own_are_found_by_id(tiny_bundle: TinyBundle) -> None:
+    served = Deployment.open(tiny_bundle("cdae"), CPU, Telemetry()).served(None)
+    assert served.user_index_of == {"u0": 0, "u1": 1, "u2": 2}
+
+
+def test_a_model_is_served_by_name(tiny_bundle: TinyBundle) -> None:
+    opened = Deployment.open(tiny_bundle("cdae"), CPU, Telemetry())
+    assert opened.models == (opened.served(None),)
+    assert opened.served("cdae") is opened.served(None)
+
+
+def test_a_model_that_is_not_served_is_named_beside_those_that_are(tiny_bundle: TinyBundle) -> None:
+    opened = Deployment.open(tiny_bundle("cdae"), CPU, Telemetry())
+    with pytest.raises(UnknownModelError, match="no model 'other' here; served: cdae"):
+        opened.served("other")
+
+
+def test_a_model_that_answers_other_than_at_its_trainers_is_not_served(
+    tiny_bundle: TinyBundle,
+) -> None:
+    telemetry = Telemetry()
+    with pytest.raises(CanaryMismatchError, match="canary 0"):
+        Deployment.open(tiny_bundle(canary_error=0.01), CPU, telemetry)
+    assert b"foldin_model_info{" not in telemetry.exposition()
+
+
+def test_errors_of_the_bundle_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointMissingError, match=r"no manifest\.json"):
+        Deployment.open(tmp_path, CPU, Telemetry())
+
+
+def test_metrics_tell_which_model_answers(tiny_bundle: TinyBundle) -> None:
+    telemetry = Telemetry()
+    version = Deployment.open(tiny_bundle("cdae"), CPU, telemetry).served(None).version
+    labels = f'architecture="cdae",name="cdae",retrieval="exact",version="{version}"'
+    assert f"foldin_model_info{{{labels}}} 1.0" in telemetry.exposition().decode()
+
+
+def test_an_open_deployment_is_warm(tiny_bundle: TinyBundle) -> None:
+    catalog = Deployment.open(tiny_bundle(), CPU, Telemetry()).served(None).catalog
+    assert "by_popularity_I" in vars(catalog)  # the first request does not pay for the sort
+
+
+class RecordingRetriever:
+    name = "recording"
+
+    def __init__(self, retriever: ExactRetriever) -> None:
+        self._retriever = retriever
+        self.batch_sizes: list[int] = []
+
+    def top_k(self, query_BH: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
+        self.batch_sizes.append(len(wanted))
+        return self._retriever.top_k(query_BH, wanted)
+
+
+@pytest.mark.parametrize("num_items", [4, 30])
+def test_a_model_is_warm_for_small_and_large_batches_of_both_kinds(
+    tiny_bundle: TinyBundle, num_items: int
+) -> None:
+    loaded = checkpoint.load(tiny_bundle(num_items=num_items), CPU)
+    retriever = RecordingRetriever(
+        ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
+    )
+    deployment._warm_up(Served(loaded, Engine(loaded.model, retriever), retriever.name))
+    assert retriever.batch_sizes == [1, 1, 2, 2, 8, 8, 32, 32]

@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.catalog import Catalog
+from service.errors import LatentStoreError
+from service.evidence import Evidence
+from service.latents.store import UserRecord
+from service.recommendation import HistoryEntry as Entry
+from service.recommendation import Reason
+
+CATALOG = Catalog(("a", "b", "c", "d"), ("",) * 4, ((),) * 4, np.zeros(4, dtype=np.int64))
+RECORD = UserRecord(
+    user_id="u",
+    model_digest="0" * 64,
+    latent_D=np.array([0.5, -1.0], dtype=np.float32),
+    liked_N=np.array([0, 3]),
+    disliked_N=np.array([1]),
+)
+
+
+def posted(*entries: Entry, threshold: float | None = 4) -> Evidence:
+    return Evidence.posted(entries, CATALOG, threshold)
+
+
+def test_entries_below_the_threshold_are_seen_but_not_liked() -> None:
+    evidence = posted(Entry("d", 4), Entry("a", 3.9), Entry("b"), Entry("c", 5))
+    assert evidence.liked_N.tolist() == [1, 2, 3]
+    assert evidence.disliked_N.tolist() == [0]
+    assert (evidence.source, evidence.reason, evidence.cache) == ("model", "", "bypass")
+
+
+def test_without_a_threshold_every_entry_is_liked() -> None:
+    evidence = posted(Entry("a", 0.5), Entry("b", -3), threshold=None)
+    assert evidence.liked_N.tolist() == [0, 1]
+    assert evidence.disliked_N.tolist() == []
+
+
+def test_an_item_posted_liked_and_not_liked_is_liked_once() -> None:
+    evidence = posted(Entry("c", 1), Entry("c", 5), Entry("c", 2), Entry("a", 1), Entry("a", 1))
+    assert evidence.liked_N.tolist() == [2]
+    assert evidence.disliked_N.tolist() == [0]
+
+
+def test_the_largest_weight_that_an_item_was_liked_with_counts() -> None:
+    evidence = posted(
+        Entry("a", weight=2), Entry("a", weight=3), Entry("a", 1, weight=9), Entry("b", weight=0.5)
+    )
+    assert evidence.history is not None
+    assert evidence.history.weight_N.tolist() == [3, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason", "seen"),
+    [
+        ([], "empty_history", []),
+        ([Entry("x"), Entry("y", 5)], "no_known_items", []),
+        ([Entry("a", 1), Entry("b", 2)], "no_liked_items", [0, 1]),
+        ([Entry("x"), Entry("d", 1)], "no_liked_items", [3]),
+    ],
+)
+def test_evidence_that_cannot_be_encoded_says_why(
+    entries: list[Entry], reason: Reason, seen: list[int]
+) -> None:
+    evidence = posted(*entries)
+    assert (evidence.source, evidence.reason) == ("popularity", reason)
+    assert evidence.disliked_N.tolist() == seen
+
+
+def test_a_kept_record_is_taken_as_it_is() -> None:
+    evidence = Evidence.kept(RECORD, latent_dim=2, num_items=4)
+    assert (evidence.source, evidence.reason, evidence.cache) == ("model", "", "hit")
+    assert evidence.liked_N.tolist() == [0, 3]
+    assert evidence.disliked_N.tolist() == [1]
+    assert evidence.latent_D is RECORD.latent_D
+    assert evidence.history is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(RECORD, latent_D=np.zeros(3, dtype=np.float32)),
+        replace(RECORD, latent_D=np.zeros((1, 2), dtype=np.float32)),
+        replace(RECORD, latent_D=np.array([0, np.nan], dtype=np.float32)),
+        replace(RECORD, latent_D=np.array([0, np.inf], dtype=np.float32)),
+        replace(RECORD, liked_N=np.array([0, 4])),
+        replace(RECORD, disliked_N=np.array([-1])),
+    ],
+)
+def test_a_record_that_does_not_fit_the_model_is_refused(record: UserRecord) -> None:
+    with pytest.raises(LatentStoreError, match="does not fit"):
+        Evidence.kept(record, latent_dim=2, num_items=4)

@@ -1,0 +1,84 @@
+"""Log lines are one line each, for machines or for people; metrics of two apps do not mix."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from service.telemetry import ConsoleFormatter, JsonFormatter, Telemetry, configure_logging
+
+
+@pytest.fixture
+def untouched_root() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    for handler in handlers:  # out of the way of configure_logging, which closes what it finds
+        root.removeHandler(handler)
+    yield root
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(level)
+
+
+def record_of(message: str, *args: object, **extra: object) -> logging.LogRecord:
+    record = logging.LogRecord("service.x", logging.WARNING, __file__, 1, message, args, None)
+    record.__dict__.update(extra)
+    return record
+
+
+def test_a_json_line_holds_the_message_and_the_fields() -> None:
+    text = JsonFormatter().format(record_of("slow %s", "store", fields={"seconds": 0.5}))
+    line = json.loads(text)
+    assert line["time"].endswith("+00:00")
+    assert {key: line[key] for key in line if key != "time"} == {
+        "level": "warning",
+        "logger": "service.x",
+        "message": "slow store",
+        "seconds": 0.5,
+    }
+
+
+def test_a_value_that_is_no_json_is_written_as_text() -> None:
+    text = JsonFormatter().format(record_of("x", fields={"path": {1}}))
+    assert json.loads(text)["path"] == "{1}"
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
+def test_a_trace_is_written(formatter: logging.Formatter) -> None:
+    with pytest.raises(ValueError, match="lost") as caught:
+        int("lost")
+    trace = (caught.type, caught.value, caught.tb)
+    text = formatter.format(record_of("failed", exc_info=trace))
+    assert "ValueError" in text
+    assert "Traceback" in text
+    assert ("\n" in text) == isinstance(formatter, ConsoleFormatter)
+
+
+def test_a_console_line_is_for_people() -> None:
+    text = ConsoleFormatter().format(record_of("request", fields={"status": 200, "route": "/x"}))
+    assert text[8:] == " WARNING request status=200 route=/x"
+    assert text[2] == text[5] == ":"
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_all_loggers_write_to_stderr_from_the_level_on(
+    untouched_root: logging.Logger, capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    configure_logging("json" if log_format == "json" else "console", "warning")
+    logging.getLogger("uvicorn.error").warning("from the server")
+    logging.getLogger("service.app").info("too quiet")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "from the server" in line
+    assert line.startswith("{") == (log_format == "json")
+    assert len(untouched_root.handlers) == 1
+
+
+def test_two_apps_do_not_count_together() -> None:
+    one, other = Telemetry(), Telemetry()
+    one.cache.labels("hit").inc()
+    assert b'foldin_cache_total{outcome="hit"} 1.0' in one.exposition()
+    assert b'outcome="hit"' not in other.exposition()
