@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 SECONDS_BUCKETS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 )  # fmt: skip
+MODEL_LABELS: Final = ("name", "version", "architecture", "retrieval")
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -28,24 +29,23 @@ class Telemetry:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         counter = partial(Counter, registry=self._registry)
-        histogram = partial(Histogram, registry=self._registry)
+        histogram = partial(Histogram, buckets=SECONDS_BUCKETS, registry=self._registry)
+        seconds = partial(histogram, buckets=SECONDS_BUCKETS)
         gauge = partial(Gauge, registry=self._registry)
         self.requests = counter(
             "foldin_requests",
             "Requests by route template, method and status, failures included.",
             ("route", "method", "status"),
         )
-        self.request_seconds = histogram(
+        self.request_seconds = seconds(
             "foldin_request_seconds",
             "From the first byte of a request to the last of its answer, failures included.",
             ("route",),
-            buckets=SECONDS_BUCKETS,
         )
-        self.stage_seconds = histogram(
+        self.stage_seconds = seconds(
             "foldin_stage_seconds",
             "Where the time goes: queue (per row), engine (per batch), store_get, store_put.",
             ("stage",),
-            buckets=SECONDS_BUCKETS,
         )
         self.batch_size = histogram("foldin_batch_size", "Rows a batch.", buckets=BATCH_BUCKETS)
         self.recommendations = counter(
@@ -59,16 +59,10 @@ class Telemetry:
             ("outcome",),
         )
         self.refused = counter(
-            "foldin_refused",
-            "Rows that got no list, by reason (overloaded, deadline, abandoned).",
-            ("reason",),
+            "foldin_refused", "Rows without a list (overloaded, deadline, abandoned).", ("reason",)
         )
         self.queue_rows = gauge("foldin_queue_rows", "Rows that wait for the engine.")
-        self.model_info = gauge(
-            "foldin_model_info",
-            "1 for the model that answers.",
-            ("name", "version", "architecture", "retrieval"),
-        )
+        self.model_info = gauge("foldin_model_info", "1 for the model that answers.", MODEL_LABELS)
 
     def exposition(self) -> bytes:
         """Render all metrics in the Prometheus text format."""

@@ -12,9 +12,9 @@ from scipy.sparse import csr_array
 from service.histories import HistoryBatch
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.ranking import rank
+from training.data.split import Split
 from training.evaluate import evaluate
 from training.metrics import RankingMetrics
-from training.split import Split
 
 EASE_L2_GRID: Final = (100.0, 200.0, 400.0, 800.0, 1600.0)
 # EASE holds two dense I x I float64 matrices: 3.6 GB at this size.

@@ -15,7 +15,7 @@ from service.errors import FoldinError, SettingsError
 from service.retrieval.exact import ExactRetriever
 from service.settings import Settings
 from training.config import TrainingConfig, parse_setting, read_toml
-from training.datasets import DataOptions, Dataset, load_dataset
+from training.data.datasets import DataOptions, Dataset, load_dataset
 from training.errors import BadInputError
 from training.evaluate import AutoencoderRanker, aligned, evaluate_by_history_length
 from training.experiment import Experiment, run_experiment

@@ -16,8 +16,8 @@ from service.histories import UNKNOWN_USER, HistoryBatch
 from service.retrieval.base import Retriever, TopK, Wanted
 from service.retrieval.exact import ExactRetriever
 from service.retrieval.ranking import rank
+from training.data.split import HeldOut
 from training.metrics import LIST_LENGTH, RankingMetrics, ranking_metrics
-from training.split import HeldOut
 
 USERS_PER_BLOCK: Final = 500
 # Entries of a history: few, some, many, very many.

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from training.baselines import measure_baselines
 from training.config import TrainingConfig
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 from training.evaluate import AutoencoderRanker, evaluate
 from training.export import export
 from training.loop import Resumable, TrainingResult, Watcher, train

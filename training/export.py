@@ -16,7 +16,7 @@ from service.histories import UNKNOWN_USER, History
 from service.manifest import FORMAT_VERSION, Manifest
 from service.retrieval.exact import ExactRetriever
 from training.config import TrainingConfig
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 
 # From nobody's history to a long one. Items are drawn by chance: a bundle holds no user's data.
 CANARY_LENGTHS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)

@@ -19,10 +19,10 @@ from service.autoencoders.base import Autoencoder
 from service.checkpoint import build_model
 from service.histories import HistoryBatch
 from training.config import TrainingConfig
+from training.data.split import Split
 from training.errors import TrainingDivergedError
 from training.evaluate import AutoencoderRanker, PlainRetriever, evaluate
 from training.losses import LOSSES
-from training.split import Split
 from training.state import EpochReport, Run, load_state, save_state
 
 # Writing the state costs some 50 ms at a million weights; more often than this it would show.

@@ -73,6 +73,7 @@ class TrainingProgress:
             self._console.print(
                 f"epoch {report.epoch}/{self._epochs}  {line}  ETA <= {eta_s:.0f} s",
                 highlight=False,
+                soft_wrap=True,
             )
 
 
@@ -85,8 +86,9 @@ def results_table(experiment: Experiment) -> Table:
 
 def metrics_table(rows: Mapping[str, RankingMetrics], title: str) -> Table:
     """Set metrics in rows by name, with the number of users that they are over."""
-    table = Table("", *COLUMNS, "users", "without target", title=title)
+    left_out = max(metrics.users_without_target for metrics in rows.values())
+    table = Table("", *COLUMNS, "users", title=f"{title} ({left_out:,} without a target left out)")
     for name, metrics in rows.items():
         figures = [f"{metrics.values[column]:.4f}" for column in COLUMNS]
-        table.add_row(name, *figures, f"{metrics.users:,}", f"{metrics.users_without_target:,}")
+        table.add_row(name, *figures, f"{metrics.users:,}")
     return table

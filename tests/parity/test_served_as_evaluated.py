@@ -11,7 +11,7 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from training.config import TrainingConfig
-from training.datasets import DataOptions, Dataset, load_dataset
+from training.data.datasets import DataOptions, Dataset, load_dataset
 from training.experiment import Experiment, run_experiment
 from training.metrics import ranking_metrics
 from training.state import EpochReport
@@ -49,9 +49,10 @@ async def client(trained: tuple[Experiment, Path]) -> AsyncIterator[httpx.AsyncC
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://foldin") as client,
     ):
-        async with asyncio.timeout(30):
-            while (await client.get("/readyz")).status_code != httpx.codes.OK:
-                await asyncio.sleep(0.02)
+        for _ in range(1000):
+            if (await client.get("/readyz")).status_code == httpx.codes.OK:
+                break
+            await asyncio.sleep(0.02)
         yield client
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from training.split import HeldOut, Split
+from training.data.split import HeldOut, Split
 
 NUM_ITEMS = 45
 NUM_BLOCKS = 3

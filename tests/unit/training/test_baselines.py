@@ -9,8 +9,8 @@ from service.histories import History, HistoryBatch
 from service.retrieval.base import Wanted
 from training import baselines
 from training.baselines import Ease, Popularity, measure_baselines
+from training.data.split import Split
 from training.evaluate import evaluate
-from training.split import Split
 
 NOTHING = np.empty(0, dtype=np.int64)
 

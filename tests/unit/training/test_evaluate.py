@@ -11,6 +11,7 @@ from service.manifest import Manifest
 from service.retrieval.base import Wanted
 from training import evaluate as module
 from training.baselines import Popularity
+from training.data.split import Split
 from training.evaluate import (
     AutoencoderRanker,
     aligned,
@@ -18,7 +19,6 @@ from training.evaluate import (
     evaluate_by_history_length,
     ranked_lists,
 )
-from training.split import Split
 
 
 def test_seen_items_are_never_ranked(planted_split: Split) -> None:

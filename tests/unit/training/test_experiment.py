@@ -13,11 +13,11 @@ from service import canaries, checkpoint
 from service.catalog import Catalog
 from service.retrieval.exact import ExactRetriever
 from training.config import TrainingConfig
-from training.datasets import Dataset
+from training.data.datasets import Dataset
+from training.data.split import Split
 from training.evaluate import AutoencoderRanker, evaluate
 from training.experiment import Experiment, run_experiment
 from training.progress import TrainingProgress, metrics_table, results_table
-from training.split import Split
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 8, "hidden_dims": [16], "batch_size": 50, "epochs": 3},

@@ -12,10 +12,10 @@ from scipy.sparse import csr_array
 
 from training import loop
 from training.config import TrainingConfig
+from training.data.split import Split
 from training.errors import BadInputError, TrainingDivergedError
 from training.evaluate import AutoencoderRanker, evaluate
 from training.loop import Resumable, TrainingResult, beta_at, learning_rate_at, train
-from training.split import Split
 from training.state import STATE_FILE, EpochReport
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -14,17 +14,17 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from training.errors import BadInputError
-from training.events import Events
-from training.grid import Grid
-from training.interactions import TRAIN, InteractionLog
-from training.partition import (
+from training.data.events import Events
+from training.data.grid import Grid
+from training.data.interactions import TRAIN, InteractionLog
+from training.data.partition import (
     PART_CODES,
     given_parts,
     hold_out_events,
     hold_out_late,
     hold_out_users,
 )
+from training.errors import BadInputError
 
 Protocol = Literal["strong", "weak", "time"]
 

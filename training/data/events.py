@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from training.interactions import InteractionLog
+from training.data.interactions import InteractionLog
 
 
 @final

@@ -12,12 +12,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.catalog import Catalog
+from training.data.interactions import LOG_COLUMNS, InteractionLog, positives, read_log
+from training.data.items import ITEM_COLUMNS, make_catalog, read_items
+from training.data.movielens import read_movielens_small
+from training.data.split import Protocol, Split, SplitOptions, make_split
+from training.data.tables import is_glob
 from training.errors import BadInputError
-from training.interactions import LOG_COLUMNS, InteractionLog, positives, read_log
-from training.items import ITEM_COLUMNS, make_catalog, read_items
-from training.movielens import read_movielens_small
-from training.split import Protocol, Split, SplitOptions, make_split
-from training.tables import is_glob
 
 # A name, and what reads the log and the items of that data set.
 NAMED: Final[Mapping[str, Callable[[], tuple[InteractionLog, pl.DataFrame]]]] = {

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from training.datasets import DataOptions, Dataset, load_dataset
+from training.data.datasets import DataOptions, Dataset, load_dataset
 from training.errors import BadInputError
 
 

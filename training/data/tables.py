@@ -14,8 +14,8 @@ from typing import Final, final
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from training.data.json_lines import first_fault, read_json_lines
 from training.errors import BadInputError
-from training.json_lines import first_fault, read_json_lines
 
 SEPARATORS: Final = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 JSON_LINES: Final = (".jsonl", ".ndjson")

@@ -9,9 +9,9 @@ from typing import Final, final
 import numpy as np
 import polars as pl
 
-from training.columns import id_column, number_column, time_column
+from training.data.columns import id_column, number_column, time_column
+from training.data.tables import Table, find_files, read_table
 from training.errors import BadInputError
-from training.tables import Table, find_files, read_table
 
 REQUIRED: Final = ("user_id", "item_id")
 OPTIONAL: Final = ("rating", "timestamp", "weight", "split")

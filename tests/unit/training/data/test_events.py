@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.events import Events, sorted_ids
-from training.interactions import InteractionLog
+from training.data.events import Events, sorted_ids
+from training.data.interactions import InteractionLog
 
 
 def events_of(**columns: list[str] | list[float]) -> Events:

@@ -5,9 +5,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from training.data.interactions import InteractionLog
+from training.data.split import HeldOut, Protocol, Split, SplitOptions, make_split
 from training.errors import BadInputError
-from training.interactions import InteractionLog
-from training.split import HeldOut, Protocol, Split, SplitOptions, make_split
 
 Pairs = set[tuple[str, str]]
 PROTOCOLS: tuple[Protocol, ...] = ("strong", "weak", "time")

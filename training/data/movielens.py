@@ -2,9 +2,9 @@
 
 import polars as pl
 
+from training.data.interactions import InteractionLog
+from training.data.items import split_categories
 from training.errors import BadInputError
-from training.interactions import InteractionLog
-from training.items import split_categories
 
 
 def read_movielens_small() -> tuple[InteractionLog, pl.DataFrame]:

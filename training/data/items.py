@@ -9,9 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from service.catalog import Catalog
-from training.columns import id_column
+from training.data.columns import id_column
+from training.data.tables import Table, read_table
 from training.errors import BadInputError
-from training.tables import Table, read_table
 
 ITEM_COLUMNS: Final = ("item_id", "title", "categories")
 ITEM_SCHEMA: Final = pl.Schema(

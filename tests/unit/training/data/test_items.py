@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from training.data.items import ITEM_SCHEMA, make_catalog, read_items
 from training.errors import BadInputError
-from training.items import ITEM_SCHEMA, make_catalog, read_items
 
 
 def items_of(tmp_path: Path, text: str, **columns: str) -> list[tuple[str, str, list[str]]]:

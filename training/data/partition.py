@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from training.data.events import Events
+from training.data.interactions import STRONG_PARTS, TRAIN, WEAK_PARTS
 from training.errors import BadInputError
-from training.events import Events
-from training.interactions import STRONG_PARTS, TRAIN, WEAK_PARTS
 
 PART_CODES: Final = {name: code for code, name in enumerate((TRAIN, *WEAK_PARTS, *STRONG_PARTS))}
 # Liang et al. (2018): a user with fewer events has them all as history and no target.

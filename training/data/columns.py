@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from training.tables import Table
+from training.data.tables import Table
 
 MISSING: Final = "the cell is empty; fill it in or leave the row out"
 TEXT_TYPES: Final = (pl.String, pl.Categorical, pl.Enum)

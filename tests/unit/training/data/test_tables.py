@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from training.data.tables import Table, find_files, read_table
 from training.errors import BadInputError
-from training.tables import Table, find_files, read_table
 
 ROWS = pl.DataFrame({"user_id": ["007", "b"], "item_id": ["x,y", "2"]})
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from training.data.interactions import InteractionLog, positives, read_log
 from training.errors import BadInputError
-from training.interactions import InteractionLog, positives, read_log
 
 
 def log_of(tmp_path: Path, text: str, **columns: str) -> InteractionLog:

@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from training.columns import id_column, number_column, time_column
+from training.data.columns import id_column, number_column, time_column
+from training.data.tables import Table
 from training.errors import BadInputError
-from training.tables import Table
 
 
 def table_of(values: list[Any] | pl.Series) -> Table:

@@ -1,0 +1,1 @@
+"""Logs and items, read, checked and split: all that happens to data before training."""
