@@ -61,8 +61,9 @@ class TrainingProgress:
 
     def on_epoch(self, report: EpochReport, best_epoch: int) -> None:
         """Show the figures of an epoch."""
+        annealing = f"beta {report.beta:.3f}  " if report.regularizer else ""
         line = (
-            f"loss {report.loss:.2f}  beta {report.beta:.3f}  "
+            f"loss {report.loss:.2f}  {annealing}"
             f"ndcg@100 {report.valid['ndcg@100']:.4f} (best: epoch {best_epoch})  "
             f"{self._users / report.train_s:,.0f} users/s"
         )
