@@ -46,7 +46,7 @@ def create_app(settings: Settings, on_failure: Failure | None = None) -> FastAPI
     """Put the service together. Nothing is opened before the app's lifespan begins.
 
     The model is loaded in the background, so that ``/livez`` answers meanwhile; ``/readyz`` says
-    when it is there.
+    when it is there. One of several workers loads it first, and answers nothing before.
 
     Args:
         settings: What the operator chose.
@@ -65,6 +65,10 @@ def create_app(settings: Settings, on_failure: Failure | None = None) -> FastAPI
         async with AsyncExitStack() as stack:
             loading = asyncio.create_task(_load(settings, device, state, stack))
             loading.add_done_callback(lambda done: _report(done, on_failure))
+            if settings.workers > 1:
+                # Workers share a port: one that is not ready must take no request that another
+                # could answer. It listens when its lifespan has begun.
+                await asyncio.wait([loading])
             try:
                 yield
             finally:

@@ -42,7 +42,8 @@ async def on_wrong_parameters(request: Request, error: Exception) -> Response:
     """Answer wrong query or path parameters as wrong fields of a body are answered."""
     if isinstance(error, RequestValidationError):
         errors = [{**part, "loc": part["loc"][1:]} for part in error.errors()]
-        error = InvalidFieldsError(_wrong_fields(errors, ()), len(errors))
+        named = errors if len(errors) <= MAX_NAMED_FIELDS else []
+        error = InvalidFieldsError(_wrong_fields(named, ()), len(errors))
     return await on_error(request, error)
 
 

@@ -156,6 +156,10 @@ REQUESTS: dict[str, tuple[str, str, int, str, str | None]] = {
     "k in words": ("GET", "/users/u/recommendations?k=five", 422, FIELDS, "/k"),
     "k above the limit": ("GET", "/users/u/recommendations?k=101", 422, "too-many-results", "/k"),
     "an unknown parameter": ("GET", "/users/u/recommendations?n=5", 422, FIELDS, "/n"),
+    "two thousand unknown parameters": (
+        "GET", "/users/u/recommendations?" + "&".join(f"n{number}=1" for number in range(2000)),
+        422, FIELDS, None,
+    ),
     "another model": (
         "GET", "/users/u/recommendations?model=x", 404, "unknown-model", "/model",
     ),

@@ -53,6 +53,12 @@ async def test_ready_comes_after_loading_and_ends_with_the_app(
         assert (await client.get("/readyz")).status_code == 503
 
 
+async def test_one_of_several_workers_is_ready_before_it_listens(settings: MakeSettings) -> None:
+    app = create_app(settings(workers=2))
+    async with app.router.lifespan_context(app), bare_client(app) as client:
+        assert (await client.get("/readyz")).status_code == 200
+
+
 async def test_an_app_that_ends_while_it_loads_ends_in_peace(settings: MakeSettings) -> None:
     app = create_app(settings())
     async with app.router.lifespan_context(app):
