@@ -1,4 +1,4 @@
-"""Options and real servers that every test folder may use."""
+"""Options, tiny bundles and real servers that every test folder may use."""
 
 import os
 import shutil
@@ -6,11 +6,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
+import torch
+
+from service import canaries, checkpoint
+from service.canaries import Canary
+from service.catalog import Catalog
+from service.histories import UNKNOWN_USER, History
+from service.manifest import FORMAT_VERSION, Manifest
+from service.retrieval.base import TopK
+from service.retrieval.exact import ExactRetriever
 
 # How long one example takes says more about a busy machine than about the code.
 hypothesis.settings.register_profile("foldin", deadline=None)
@@ -29,6 +41,76 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "multvae": {"latent_dim": 4, "hidden_dims": [8]},
+    "cdae": {"latent_dim": 6},
+}
+
+
+def _write_bundle(
+    model_dir: Path,
+    catalog: Catalog | int,
+    architecture: str = "multvae",
+    *,
+    config: dict[str, Any] | None = None,
+    user_ids: Sequence[str] = (),
+    seed: int = 0,
+    canary_error: float = 0.0,
+    **manifest: Any,  # noqa: ANN401 - as the fields of the manifest are
+) -> Path:
+    config = config or TINY[architecture]
+    if isinstance(catalog, int):
+        catalog = plain_catalog(catalog, seed)
+    model = checkpoint.build_model(architecture, config, len(catalog), len(user_ids)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.5, generator=generator)
+    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
+    histories = [History.of([0]), History.of([1, 2, 3])]
+    recorded = [
+        Canary(c.history, c.user_index, TopK(c.top.item_index_K, c.top.score_K + canary_error))
+        for c in canaries.record(model, retriever, histories, [UNKNOWN_USER] * 2)
+    ]
+    first_page: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "name": architecture,
+        "architecture": architecture,
+        "config": config,
+        "training": {},
+        "data": {},
+        "metrics": {},
+        "positive_threshold": None,
+        "num_items": len(catalog),
+        "num_users": len(user_ids),
+        "versions": {},
+        "created_at": datetime(2026, 1, 2, tzinfo=UTC),
+        "files": {},
+    }
+    files = checkpoint.bundle_files(model, catalog, user_ids, recorded)
+    return checkpoint.save(Manifest(**(first_page | manifest)), files, model_dir)
+
+
+def plain_catalog(num_items: int, seed: int = 0) -> Catalog:
+    """Items called ``i0``, ``i1`` and so on, with popularities that tie."""
+    return Catalog(
+        item_ids=tuple(f"i{index}" for index in range(num_items)),
+        titles=("",) * num_items,
+        categories=((),) * num_items,
+        popularity_I=np.random.default_rng(seed).integers(0, 9, num_items),
+    )
+
+
+@pytest.fixture(scope="session")
+def write_bundle() -> Callable[..., Path]:
+    """Write bundles of random weights, for tests that need a bundle and not a good one.
+
+    ``write_bundle(model_dir, catalog, architecture, config=, user_ids=, seed=, canary_error=,
+    **fields_of_the_manifest)`` gives the directory of the bundle. A number stands for a plain
+    catalogue; ``canary_error`` is added to the scores of the canaries.
+    """
+    return _write_bundle
 
 
 class RedisProcess:

@@ -4,26 +4,19 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import torch
 from fastapi import FastAPI
 
-from service import canaries, checkpoint
 from service.app import create_app
 from service.catalog import Catalog
-from service.histories import UNKNOWN_USER, History
-from service.manifest import FORMAT_VERSION, Manifest
-from service.retrieval.exact import ExactRetriever
 from service.settings import Settings
 
 NUM_ITEMS = 40
-CONFIG = {"latent_dim": 4, "hidden_dims": [8]}
 
 Running = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -39,31 +32,11 @@ def film_catalog() -> Catalog:
 
 
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_dir(write_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory with a tiny random Mult-VAE."""
     path = tmp_path_factory.mktemp("models")
-    generator = torch.Generator().manual_seed(3)
-    model = checkpoint.build_model("multvae", CONFIG, NUM_ITEMS, 0).eval()
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.5, generator=generator)
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-    recorded = canaries.record(model, retriever, [History.of([1, 2, 3])], [UNKNOWN_USER])
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        name="films",
-        architecture="multvae",
-        config=CONFIG,
-        training={},
-        data={},
-        metrics={"test": {"ndcg@100": 0.25}},
-        positive_threshold=4.0,
-        num_items=NUM_ITEMS,
-        num_users=0,
-        versions={},
-        created_at=datetime(2026, 1, 2, tzinfo=UTC),
-        files={},
-    )
-    checkpoint.save(manifest, checkpoint.bundle_files(model, film_catalog(), [], recorded), path)
+    metrics = {"test": {"ndcg@100": 0.25}}
+    write_bundle(path, film_catalog(), name="films", positive_threshold=4.0, metrics=metrics)
     return path
 
 

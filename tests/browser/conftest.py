@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,13 @@ import httpx
 import numpy as np
 import pytest
 import pytest_asyncio
-import torch
 import uvicorn
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, Route, async_playwright
 
-from service import canaries, checkpoint
 from service.app import create_app
 from service.catalog import Catalog
-from service.histories import UNKNOWN_USER, History
-from service.manifest import FORMAT_VERSION, Manifest
-from service.retrieval.exact import ExactRetriever
 from service.settings import Settings
 
-CONFIG = {"latent_dim": 4, "hidden_dims": [8]}
 ENDINGS = ("Harbour", "Lantern", "Orchard", "Paper", "River", "Winter")
 TITLES = (
     "Amber Island",
@@ -54,37 +47,16 @@ OpenPage = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_dir(write_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory with a random Mult-VAE; popularity falls along ``TITLES``."""
     path = tmp_path_factory.mktemp("models")
-    generator = torch.Generator().manual_seed(5)
-    model = checkpoint.build_model("multvae", CONFIG, len(TITLES), 0).eval()
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.5, generator=generator)
     catalog = Catalog(
         item_ids=tuple(f"film-{index}" for index in range(len(TITLES))),
         titles=TITLES,
         categories=(("Drama", "Sea"),) * len(TITLES),
         popularity_I=np.arange(len(TITLES), 0, -1),
     )
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-    recorded = canaries.record(model, retriever, [History.of([1, 2])], [UNKNOWN_USER])
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        name="films",
-        architecture="multvae",
-        config=CONFIG,
-        training={},
-        data={},
-        metrics={},
-        positive_threshold=4.0,
-        num_items=len(TITLES),
-        num_users=0,
-        versions={},
-        created_at=datetime(2026, 1, 2, tzinfo=UTC),
-        files={},
-    )
-    checkpoint.save(manifest, checkpoint.bundle_files(model, catalog, [], recorded), path)
+    write_bundle(path, catalog, name="films", positive_threshold=4.0)
     return path
 
 

@@ -8,57 +8,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-
-from service import canaries, checkpoint
-from service.catalog import Catalog
-from service.histories import UNKNOWN_USER, History
-from service.manifest import FORMAT_VERSION, Manifest
-from service.retrieval.exact import ExactRetriever
 
 ROOT = Path(__file__).parents[2]
 NUM_ITEMS = 200
-CONFIG = {"latent_dim": 8, "hidden_dims": [16]}
 WAIT_S = 60.0
 
 
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_dir(write_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory with a tiny random Mult-VAE over the items i0 to i199."""
     path = tmp_path_factory.mktemp("models")
-    generator = torch.Generator().manual_seed(4)
-    model = checkpoint.build_model("multvae", CONFIG, NUM_ITEMS, 0).eval()
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.3, generator=generator)
-    catalog = Catalog(
-        item_ids=tuple(f"i{index}" for index in range(NUM_ITEMS)),
-        titles=("",) * NUM_ITEMS,
-        categories=((),) * NUM_ITEMS,
-        popularity_I=np.arange(NUM_ITEMS),
-    )
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-    recorded = canaries.record(model, retriever, [History.of([1, 2])], [UNKNOWN_USER])
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        name="tiny",
-        architecture="multvae",
-        config=CONFIG,
-        training={},
-        data={},
-        metrics={},
-        positive_threshold=None,
-        num_items=NUM_ITEMS,
-        num_users=0,
-        versions={},
-        created_at=datetime(2026, 1, 2, tzinfo=UTC),
-        files={},
-    )
-    checkpoint.save(manifest, checkpoint.bundle_files(model, catalog, [], recorded), path)
+    write_bundle(path, NUM_ITEMS, name="tiny")
     return path
 
 

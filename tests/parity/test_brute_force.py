@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from service import canaries, checkpoint
-from service.catalog import Catalog
+from service import checkpoint
 from service.deployment import Deployment
-from service.histories import UNKNOWN_USER, History
 from service.inference.batcher import Batcher
 from service.latents.store import UserRecord
-from service.manifest import FORMAT_VERSION, Manifest
 from service.recommendation import HistoryEntry, Query, Recommendation
 from service.recommender import Limits, Recommender
-from service.retrieval.exact import ExactRetriever
 from service.telemetry import Telemetry
 
 NUM_ITEMS = 120
@@ -60,39 +55,6 @@ class DictStore:
 
     async def close(self) -> None:
         pass
-
-
-def write_bundle(architecture: str, model_dir: Path) -> Path:
-    generator = torch.Generator().manual_seed(1)
-    user_ids = USER_IDS if architecture == "cdae" else []
-    model = checkpoint.build_model(architecture, CONFIGS[architecture], NUM_ITEMS, len(user_ids))
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.4, generator=generator)
-    catalog = Catalog(
-        item_ids=tuple(f"item {index}" for index in range(NUM_ITEMS)),
-        titles=("",) * NUM_ITEMS,
-        categories=((),) * NUM_ITEMS,
-        popularity_I=np.random.default_rng(1).integers(0, 30, NUM_ITEMS),
-    )
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        name=architecture,
-        architecture=architecture,
-        config=CONFIGS[architecture],
-        training={},
-        data={},
-        metrics={},
-        positive_threshold=POSITIVE_THRESHOLD,
-        num_items=NUM_ITEMS,
-        num_users=len(user_ids),
-        versions={},
-        created_at=datetime(2026, 1, 2, tzinfo=UTC),
-        files={},
-    )
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-    recorded = canaries.record(model.eval(), retriever, [History.of([3, 7])], [UNKNOWN_USER])
-    files = checkpoint.bundle_files(model, catalog, user_ids, recorded)
-    return checkpoint.save(manifest, files, model_dir)
 
 
 def multvae_scores(tensors: Tensors, x_I: NDArray[np.float64], _: str | None) -> NDArray[Any]:
@@ -134,7 +96,7 @@ def random_entries(chance: random.Random) -> tuple[HistoryEntry, ...]:
         [0, 1, 2, 5, 20, NUM_ITEMS // 2, NUM_ITEMS, chance.randint(0, NUM_ITEMS)]
     )
     item_indices = chance.sample(range(NUM_ITEMS), length)
-    item_ids = [f"item {index}" for index in item_indices]
+    item_ids = [f"i{index}" for index in item_indices]
     item_ids += chance.choices(item_ids, k=chance.randint(0, 5)) if item_ids else []
     item_ids += [f"unknown {n}" for n in range(chance.choice([0, 0, 1, 3]))]
     chance.shuffle(item_ids)
@@ -158,7 +120,7 @@ def random_case(chance: random.Random, kept: dict[str, tuple[HistoryEntry, ...]]
         history=None if from_store else history,
         user_id=user_id,
         k=chance.choice([1, 20, NUM_ITEMS, NUM_ITEMS + 7, chance.randint(1, NUM_ITEMS)]),
-        exclude_items=tuple(f"item {chance.randrange(NUM_ITEMS + 3)}" for _ in range(excluded)),
+        exclude_items=tuple(f"i{chance.randrange(NUM_ITEMS + 3)}" for _ in range(excluded)),
         exclude_seen=chance.random() < 0.8,
     )
     if user_id and liked_weights(history):
@@ -167,7 +129,7 @@ def random_case(chance: random.Random, kept: dict[str, tuple[HistoryEntry, ...]]
 
 
 def known(item_ids: Sequence[str]) -> set[int]:
-    catalog = {f"item {index}": index for index in range(NUM_ITEMS)}
+    catalog = {f"i{index}": index for index in range(NUM_ITEMS)}
     return {catalog[item_id] for item_id in item_ids if item_id in catalog}
 
 
@@ -243,9 +205,16 @@ async def answered(bundle: Path, cases: Sequence[Case]) -> list[Recommendation]:
 
 @pytest.mark.parametrize("architecture", ["multvae", "cdae"])
 async def test_random_requests_get_the_lists_of_a_float64_brute_force(
-    tmp_path: Path, architecture: str
+    write_bundle: Callable[..., Path], tmp_path: Path, architecture: str
 ) -> None:
-    bundle = write_bundle(architecture, tmp_path)
+    bundle = write_bundle(
+        tmp_path,
+        NUM_ITEMS,
+        architecture,
+        config=CONFIGS[architecture],
+        user_ids=USER_IDS if architecture == "cdae" else (),
+        positive_threshold=POSITIVE_THRESHOLD,
+    )
     tensors = {
         name: tensor.astype(np.float64)
         for name, tensor in load_file(bundle / checkpoint.WEIGHTS).items()
