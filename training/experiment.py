@@ -15,6 +15,7 @@ from training.evaluate import AutoencoderRanker, evaluate
 from training.export import export
 from training.loop import Resumable, TrainingResult, Watcher, train
 from training.metrics import RankingMetrics
+from training.state import STATE_FILE
 
 
 @final
@@ -79,6 +80,8 @@ def run_experiment(
     figures = {part: measured.to_dict() for part, measured in metrics.items()}
     # The bundle first: a run that is stopped while the rivals are measured has lost nothing.
     bundle = export(result.model, dataset, config, figures, model_dir)
+    if not result.interrupted:  # what is finished needs no resuming, and the state is large
+        (model_dir / STATE_FILE).unlink(missing_ok=True)
     return Experiment(config, result, metrics, measure_baselines(dataset.split), bundle)
 
 

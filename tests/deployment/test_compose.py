@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from service.settings import PREFIX, Settings
 
@@ -48,7 +49,6 @@ def shipped(dockerfile: Path, wanted: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    yaml = pytest.importorskip("yaml", reason="no YAML parser: pip install pyyaml")
     parsed: dict[str, Any] = yaml.safe_load(COMPOSE_YAML.read_text())
     return parsed
 

@@ -15,6 +15,7 @@ from service.retrieval.exact import ExactRetriever
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
 from training.data.split import Split
+from training.errors import BadInputError
 from training.evaluate import AutoencoderRanker, evaluate
 from training.experiment import Experiment, run_experiment
 from training.progress import TrainingProgress, metrics_table, results_table
@@ -84,11 +85,13 @@ def test_the_record_has_what_was_promised(dataset: Dataset, tmp_path: Path) -> N
     assert "popularity" in record["baselines"]
 
 
-def test_a_finished_run_resumes_to_itself(dataset: Dataset, tmp_path: Path) -> None:
-    first, _ = run(dataset, "multvae", tmp_path)
-    again, _ = run(dataset, "multvae", tmp_path, resume=True)
-    assert again.metrics == first.metrics
-    assert again.result.best_epoch == first.result.best_epoch
+def test_a_finished_run_leaves_a_bundle_and_nothing_to_resume(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    experiment, _ = run(dataset, "multvae", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {experiment.bundle.name, "CURRENT"}
+    with pytest.raises(BadInputError, match="nothing to resume"):
+        run(dataset, "multvae", tmp_path, resume=True)
 
 
 def test_without_a_terminal_every_epoch_is_a_plain_line(dataset: Dataset, tmp_path: Path) -> None:
