@@ -84,11 +84,13 @@ def test_near_ties_and_ties_across_the_cut_come_out_as_float64_ranks_them(
         vectors_IH += 1e-6 * torch.randn(200, 16, generator=generator)
     bias_I = torch.zeros(200)
     query_BH = torch.randn(3, 16, generator=generator)
-    wants = [wanted(k, [5, 7]), wanted(1, []), wanted(200, [])]
-    tops = ExactRetriever(vectors_IH, bias_I).top_k(query_BH, wants)
     score_BI = (query_BH.double() @ vectors_IH.double().T).float()
-    for want, top, score_I in zip(wants, tops, score_BI, strict=True):
-        assert top.item_index_K.tolist() == brute_force(score_I.tolist(), want)
+    # Once with fewer candidates than items, so that the proof counts, and once with all of them.
+    for deepest in (k, 200):
+        wants = [wanted(k, [5, 7]), wanted(1, []), wanted(deepest, list(range(0, 200, 3)))]
+        tops = ExactRetriever(vectors_IH, bias_I).top_k(query_BH, wants)
+        for want, top, score_I in zip(wants, tops, score_BI, strict=True):
+            assert top.item_index_K.tolist() == brute_force(score_I.tolist(), want)
 
 
 def test_a_row_alone_is_bit_for_bit_the_row_in_a_batch() -> None:
