@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from typing import Final, NoReturn
 
@@ -9,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app, pick_device
+from service.checkpoint import resolve
 from service.deployment import Deployment
 from service.errors import FoldinError, SettingsError
 from service.settings import Settings
@@ -36,9 +38,12 @@ def serve(settings: Settings) -> None:
         settings: Also written to the environment: that is where worker processes read them.
 
     Raises:
-        SettingsError: The chosen device is not there.
-        CheckpointError: Several workers are asked for, and the bundle cannot be served.
+        SettingsError: The chosen device is not there, or the port is taken.
+        CheckpointError: No bundle is there, or several workers are asked for and it cannot be
+            served.
     """
+    resolve(settings.model_dir)  # what can be known at once is said in one line, not in a log
+    _refuse_taken_port(settings.host, settings.port)
     settings.export()
     configure_logging(settings.log_format, settings.log_level)
     if settings.workers > 1:
@@ -66,6 +71,14 @@ def create_worker_app() -> FastAPI:
     settings = Settings()
     configure_logging(settings.log_format, settings.log_level)
     return create_app(settings, on_failure=_exit_unready)
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 def _try_once(settings: Settings) -> None:

@@ -89,7 +89,7 @@ def build_model(architecture: str, config: object, num_items: int, num_users: in
     try:
         valid_config = TypeAdapter(found.config).validate_python(config)
         return found.build(valid_config, num_items, num_users)
-    except (ValidationError, TypeError, ValueError) as error:
+    except (ValidationError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointCorruptError(f"the config does not fit {architecture}: {error}") from error
 
 
@@ -168,6 +168,9 @@ def load(path: Path, device: torch.device | None = None) -> Checkpoint:
     digest = digest_of(manifest_json)
     if bundle != path and bundle.name != version_of(manifest, digest):
         raise CheckpointDigestError(f"{bundle / MANIFEST} is not the one that {POINTER} names")
+    expected_files = {WEIGHTS, CATALOG, CANARIES} | ({USERS} if manifest.num_users else set())
+    if set(manifest.files) != expected_files:
+        raise CheckpointCorruptError(f"{MANIFEST} lists other files than a bundle has")
     for name, expected in manifest.files.items():
         _verify(bundle / name, expected)
     catalog = Catalog.from_json(_read(bundle / CATALOG))
@@ -213,7 +216,7 @@ def _read(path: Path) -> bytes:
 
 
 def _verify(path: Path, expected: FileRecord) -> None:
-    if path.name != path.parts[-1] or not path.is_file():
+    if not path.is_file():
         raise CheckpointMissingError(f"{path} is missing")
     with path.open("rb") as file:
         if file.read(4).startswith(PICKLE_STARTS):

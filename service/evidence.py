@@ -13,6 +13,8 @@ from service.histories import History
 from service.latents.store import UserRecord
 from service.recommendation import CacheOutcome, HistoryEntry, Reason, Source
 
+# No encoder comes near this; a lying store may, and scores would overflow.
+MAX_LATENT: Final = 1e6
 NO_ITEMS: Final = np.empty(0, dtype=np.int64)
 
 
@@ -73,7 +75,7 @@ class Evidence:
         item_N = np.concatenate([record.liked_N, record.disliked_N])
         if not (
             record.latent_D.shape == (latent_dim,)
-            and bool(np.isfinite(record.latent_D).all())
+            and bool((np.abs(record.latent_D) <= MAX_LATENT).all())  # a NaN is not, either
             and bool(((item_N >= 0) & (item_N < num_items)).all())
         ):
             raise LatentStoreError("a kept record does not fit its own model")

@@ -10,6 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 UNKNOWN_USER = -1
+# Weights of entries, where they are posted or read: their squares, and sums of those, stay well
+# inside float32.
+MIN_WEIGHT = 1e-6
+MAX_WEIGHT = 1e6
 
 
 @final

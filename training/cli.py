@@ -1,5 +1,6 @@
 """The ``foldin`` command: one thin function per verb."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Train autoencoder recommenders, measure them, serve them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help stays whole: "[auto]" is a default and no tag
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
@@ -57,13 +59,9 @@ OutOption = Annotated[Path, typer.Option(help="Model directory: gets <version>/ 
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto prefers CUDA.")]
 
 
-@app.callback()
-def options(
-    *,
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
-) -> None:
+@app.callback(epilog="Any verb takes --debug: show the traceback of an error.")
+def verbs() -> None:
     """Train autoencoder recommenders, measure them, serve them."""
-    del debug  # read by main(), which sees the errors
 
 
 @app.command()
@@ -120,8 +118,8 @@ def train(
         **{key: value for key, value in given.items() if value is not None},
     }
     TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
-    data_options = _data_options(items, columns, protocol, positive_threshold)
-    dataset = _load(data, data_options)
+    _refuse_unwritable(out, json)
+    dataset = _load(data, _data_options(items, columns, protocol, positive_threshold))
     resolved = TrainingConfig.of(preset(model, dataset.split.train.nnz) | chosen)
     experiment = _train(dataset, resolved, out, resume=resume)
     if json:
@@ -133,18 +131,33 @@ def evaluate(
     checkpoint_path: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A bundle.")],
     data: DataArgument,
     *,
-    items: ItemsOption = None,
     columns: ColumnsOption = "",
-    protocol: ProtocolOption = "strong",
-    positive_threshold: ThresholdOption = None,
+    protocol: Annotated[
+        Protocol | None, typer.Option(help="How to hold users out. [as in training]")
+    ] = None,
+    positive_threshold: Annotated[
+        float | None, typer.Option(help="Ratings from here up are positive. [as in training]")
+    ] = None,
     device: DeviceOption = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:
     """Measure a bundle on the held-out users of a log."""
     loaded = checkpoint.load(checkpoint_path, pick_device(device))
-    dataset = _load(data, _data_options(items, columns, protocol, positive_threshold))
+    trained_on = loaded.manifest.data
+    if positive_threshold is None:
+        positive_threshold = loaded.manifest.positive_threshold
+    how = protocol or trained_on.get("protocol")
+    drawn: Protocol = how if how in {"weak", "time"} else "strong"
+    dataset = _load(data, _data_options(None, columns, drawn, positive_threshold))
+    if dataset.fingerprint != trained_on.get("fingerprint"):
+        console.print(
+            "not the data and split of the training: users measured here may have been trained on",
+            style="yellow",
+        )
     test = aligned(dataset.split.test, dataset.split.item_ids, loaded)
     metrics = evaluate_by_history_length(AutoencoderRanker(loaded.model), test)
+    if not metrics["all"].users:
+        raise BadInputError(f"{data}: no test user has a target that the model's catalogue knows")
     console.print(metrics_table(metrics, f"{loaded.manifest.name} {loaded.version}, test users"))
     if json:
         _write_json(json, {part: measured.to_dict() for part, measured in metrics.items()})
@@ -167,6 +180,7 @@ def verify(path: CheckpointArgument, device: DeviceOption = "auto") -> None:
         f"{loaded.version}: {len(loaded.manifest.files)} files as written, "
         f"{len(loaded.canaries)} canaries answered as by the trainer",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -174,23 +188,27 @@ def verify(path: CheckpointArgument, device: DeviceOption = "auto") -> None:
 def serve(
     model_dir: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory or bundle.")],
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(help="Server processes.")] = 1,
-    device: DeviceOption = "auto",
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
+    device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
 ) -> None:
-    """Serve a model directory; everything else comes from FOLDIN_ variables."""
-    run_service(Settings(model_dir=model_dir, host=host, port=port, workers=workers, device=device))
+    """Serve a model directory; what is not said here comes from FOLDIN_ variables."""
+    given = {"host": host, "port": port, "workers": workers, "device": device}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    run_service(Settings(model_dir=model_dir, **chosen))
 
 
 def main() -> None:
     """Run the command; an error is one line and an exit code (2: bad usage or input)."""
-    if "--debug" in sys.argv[1:]:
-        app()
+    errors = Console(stderr=True)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app()
-    except FoldinError as error:
-        Console(stderr=True).print(f"foldin: {error}", style="red", highlight=False, soft_wrap=True)
+        app(arguments)
+    except (FoldinError, OSError) as error:
+        if len(arguments) < len(sys.argv[1:]):
+            errors.print_exception()
+        errors.print(f"foldin: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, BadInputError | SettingsError) else 1)
 
 
@@ -199,6 +217,8 @@ def _train(dataset: Dataset, config: TrainingConfig, out: Path, *, resume: bool)
         experiment = run_experiment(dataset, config, out, progress, resume=resume)
     console.print(results_table(experiment))
     result = experiment.result
+    if result.interrupted:
+        console.print(f"interrupted: {out}/CURRENT names the best epoch so far; --resume goes on")
     console.print(
         f"best epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s, "
         f"{result.users_per_second:,.0f} users/s; checkpoint {experiment.bundle}",
@@ -217,7 +237,7 @@ def _load(source: str, data_options: DataOptions) -> Dataset:
         highlight=False,
     )
     for note in dataset.notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, soft_wrap=True)
     return dataset
 
 
@@ -233,6 +253,18 @@ def _data_options(
         protocol=protocol,
         positive_threshold=positive_threshold,
     )
+
+
+def _refuse_unwritable(out: Path, json: Path | None) -> None:
+    """Refuse before the training what would fail after it; nothing is made yet."""
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"--out {out} is a file; name a folder")
+    if json is not None and json.is_dir():
+        raise BadInputError(f"--json {json} is a folder; name a file")
+    for path in (out, json):
+        there = next((p for p in (path, *path.parents) if p.exists()), None) if path else None
+        if there is not None and not os.access(there, os.W_OK):
+            raise BadInputError(f"{path}: {there} cannot be written to")
 
 
 def _replay(loaded: Checkpoint) -> None:

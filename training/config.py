@@ -58,7 +58,7 @@ class TrainingConfig(BaseModel):
     A share, not a number of steps: with the published 200,000 steps small data never anneals.
     """
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     """Start of all chance: weights, order, noise."""
 
     threads: int = Field(0, ge=0)
@@ -112,7 +112,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"{path}: {error}") from error
 
 

@@ -20,13 +20,14 @@ from service.checkpoint import build_model
 from service.histories import HistoryBatch
 from training.config import TrainingConfig
 from training.data.split import Split
-from training.errors import TrainingDivergedError
+from training.errors import BadInputError, TrainingDivergedError
 from training.evaluate import AutoencoderRanker, PlainRetriever, evaluate
 from training.losses import LOSSES
 from training.state import EpochReport, Run, load_state, save_state
 
-# Writing the state costs some 50 ms at a million weights; more often than this it would show.
-SAVE_EVERY_S: Final = 10.0
+# Share of the time that writing the state may take: it is written after the first epoch, and
+# then as often as this allows. An interruption loses what came after.
+SAVE_SHARE: Final = 0.05
 
 
 class Watcher(Protocol):
@@ -90,20 +91,26 @@ def train(
     if resumable is not None and resumable.resume:
         load_state(run, resumable.fingerprint, resumable.directory)
     interrupted = False
-    saved_at = time.monotonic()
+    next_save_s = 0.0
     try:
         while not _finished(run, config):
             run.note(_epoch(run, config, split, watcher))
             watcher.on_epoch(run.reports[-1], run.best_epoch)
-            due = time.monotonic() - saved_at >= SAVE_EVERY_S or _finished(run, config)
-            if resumable is not None and due:
-                save_state(run, resumable.fingerprint, resumable.directory)
-                saved_at = time.monotonic()
+            if resumable is not None and time.monotonic() >= next_save_s:
+                next_save_s = _save(run, resumable)
     except KeyboardInterrupt:
         if not run.reports:
             raise
         interrupted = True
     return _result(run, split, interrupted=interrupted)
+
+
+def _save(run: Run, resumable: Resumable) -> float:
+    """Write the state; tell when it may be written again."""
+    started_s = time.monotonic()
+    save_state(run, resumable.fingerprint, resumable.directory)
+    ended_s = time.monotonic()
+    return ended_s + (ended_s - started_s) / SAVE_SHARE
 
 
 def beta_at(step: int, total_steps: int, config: TrainingConfig) -> float:
@@ -141,10 +148,15 @@ def _start(config: TrainingConfig, split: Split) -> Run:
 
 
 def pick_device(wish: str) -> torch.device:
-    """Turn ``auto`` into CUDA where there is one."""
-    if wish == "auto":
-        wish = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wish)
+    """Turn ``auto`` into CUDA where there is one.
+
+    Raises:
+        BadInputError: CUDA is asked for, and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if wish == "cuda" and not has_cuda:
+        raise BadInputError("the device is cuda, but torch sees no CUDA device; say cpu or auto")
+    return torch.device("cuda" if has_cuda and wish != "cpu" else "cpu")
 
 
 def _finished(run: Run, config: TrainingConfig) -> bool:

@@ -13,12 +13,14 @@ router = APIRouter()
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez", response_model=Health)
 async def livez() -> Response:
     """Tell that the process answers, whatever it is doing. If not, restart it."""
     return json_response({"status": "alive"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=Health,

@@ -21,7 +21,7 @@ from service.api.bodies import read_json
 from service.api.disconnect import while_connected
 from service.api.openapi import BATCH_EXAMPLES, RECOMMEND_EXAMPLES, body, problems
 from service.api.problems import BatchTooLongError, problem_body
-from service.api.schemas import BatchRequest, ModelName, RecommendRequest, UserParameters
+from service.api.schemas import BatchRequest, ItemParameters, RecommendRequest, UserParameters
 from service.api.state import ready_of, state_of
 from service.api.validation import from_json, from_value
 from service.errors import FoldinError
@@ -119,16 +119,12 @@ async def models(request: Request) -> Response:
 )
 async def items(
     request: Request,
-    query: Annotated[str, Query(max_length=200, description="Words or parts of words.")] = "",
-    limit: Annotated[int, Query(ge=1, le=100, description="Items wanted.")] = 20,
-    model: Annotated[
-        ModelName | None, Query(description="Whose catalogue. Unset: the default model's.")
-    ] = None,
+    parameters: Annotated[ItemParameters, Query()],
 ) -> Response:
     """Find items whose title holds every word of the query; without one, the most popular."""
-    catalog = ready_of(request).deployment.served(model).catalog
+    catalog = ready_of(request).deployment.served(parameters.model).catalog
     # On a thread: a search without a hit reads every title, 30 ms at 200,000 items.
-    found = await asyncio.to_thread(catalog.search, query, limit)
+    found = await asyncio.to_thread(catalog.search, parameters.query, parameters.limit)
     return json_response({"items": [item_content(catalog, index) for index in found]})
 
 

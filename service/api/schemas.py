@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_v
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from service.errors import HistoryTooLongError
+from service.histories import MAX_WEIGHT, MIN_WEIGHT
 from service.recommendation import HistoryEntry, Query
 
 OnUnknown: TypeAlias = Literal["ignore", "error"]
@@ -69,7 +70,7 @@ class HistoryObject(Message):
     rating: float | None = None
     """Below the model's positive threshold: seen, but not liked."""
 
-    weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
     """How much the interaction says, relative to the others."""
 
 
@@ -178,6 +179,22 @@ class UserParameters(BaseModel):
             fallback=self.fallback,
             model=self.model,
         )
+
+
+@final
+class ItemParameters(BaseModel):
+    """Which items of a catalogue to show, as query parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    query: Annotated[str, Field(max_length=200)] = ""
+    """Words or parts of words of the title."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    """Items wanted."""
+
+    model: ModelName | None = None
+    """Whose catalogue. Unset: the default model's."""
 
 
 def _entry(entry: str | HistoryObject) -> HistoryEntry:

@@ -5,9 +5,10 @@ Systems", WSDM 2016.
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import torch
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from service.autoencoders.base import Autoencoder, TrainingPass
@@ -20,13 +21,13 @@ from service.histories import HistoryBatch
 class CDAEConfig:
     """The shape of a CDAE: I (+ the user's row) - latent - I."""
 
-    latent_dim: int = 200
+    latent_dim: Annotated[int, Field(ge=1)] = 200
     """D, the hidden layer; the user's row has this width too."""
 
-    corruption: float = 0.5
+    corruption: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of observed entries that training hides; entries that are not there stay so."""
 
-    user_dropout: float = 0.5
+    user_dropout: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of users whose own row training replaces by the unknown user's row."""
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from service.histories import HistoryBatch
 
-# Keeps the norm of an empty history from dividing by zero; far below any real norm (>= 1).
+# Keeps the norm of an empty history from dividing by zero; far below that of any entry, since
+# weights are 1e-6 at least.
 NORM_EPSILON = 1e-12
 
 

@@ -5,9 +5,10 @@ WWW 2018 (arXiv:1802.05814).
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import torch
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from service.autoencoders.base import Autoencoder, TrainingPass
@@ -29,13 +30,13 @@ LOG_VARIANCE_RANGE = (-12.0, 8.0)
 class MultVAEConfig:
     """The shape of a Mult-VAE: I - hidden - latent - hidden reversed - I."""
 
-    latent_dim: int = 200
+    latent_dim: Annotated[int, Field(ge=1)] = 200
     """D, the size of the posterior."""
 
-    hidden_dims: tuple[int, ...] = (600,)
+    hidden_dims: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (600,)
     """Widths of the encoder; the decoder mirrors them. At least one."""
 
-    dropout: float = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of history entries that training hides; too little and the model copies its input."""
 
 

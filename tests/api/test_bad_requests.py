@@ -165,6 +165,7 @@ REQUESTS: dict[str, tuple[str, str, int, str, str | None]] = {
     ),
     "a search without limit": ("GET", "/items?limit=101", 422, FIELDS, "/limit"),
     "a search for a novel": ("GET", f"/items?query={'x' * 201}", 422, FIELDS, "/query"),
+    "a search with an unknown parameter": ("GET", "/items?q=x", 422, FIELDS, "/q"),
     "items of another model": ("GET", "/items?model=x", 404, "unknown-model", "/model"),
 }  # fmt: skip
 

@@ -48,6 +48,7 @@ async def test_ready_comes_after_loading_and_ends_with_the_app(
         async with app.router.lifespan_context(app):
             assert (await client.get("/readyz")).status_code == 503
             assert (await client.get("/livez")).json() == {"status": "alive"}
+            assert (await client.head("/livez")).status_code == 200
             await until_ready(client)
             assert (await client.get("/readyz")).json() == {"status": "ready"}
         assert (await client.get("/readyz")).status_code == 503

@@ -1,6 +1,7 @@
 """Rules of the project that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,3 +96,7 @@ def test_the_file_map_of_the_readme_names_every_file(room: str) -> None:
     ]
     missing = [str(path.relative_to(ROOT)) for path in files if f"`{path.name}`" not in readme]
     assert not missing
+
+
+def test_the_readme_holds_no_placeholder() -> None:
+    assert not re.findall(r"\b[A-Z]+_ROWS?\b|TODO|TBD", (ROOT / "README.md").read_text())

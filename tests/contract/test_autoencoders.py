@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from service.autoencoders import ARCHITECTURES
 from service.autoencoders.base import Autoencoder
 from service.checkpoint import build_model
-from service.histories import UNKNOWN_USER, History, HistoryBatch
+from service.histories import MAX_WEIGHT, MIN_WEIGHT, UNKNOWN_USER, History, HistoryBatch
 from training.losses import LOSSES
 
 NUM_ITEMS = 30
@@ -58,6 +58,25 @@ def test_a_row_alone_scores_as_in_a_batch(model: Autoencoder) -> None:
     for row, (history, user) in enumerate(zip(histories, [0, 3, UNKNOWN_USER, 1], strict=True)):
         alone = scores(model, rows(history, users=[user]))
         torch.testing.assert_close(alone[0], together[row])
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_frozen_model_answers_a_row_alone_bit_for_bit_as_in_a_batch(name: str) -> None:
+    """At the shipped widths, where a float32 product of one row rounds other than that of many."""
+    torch.manual_seed(0)
+    frozen = build_model(name, {}, 3000, 10).freeze()
+    generator = np.random.default_rng(0)
+    histories = [History.of(generator.integers(3000, size=size)) for size in range(0, 192, 3)]
+    together = frozen.queries(frozen.encode(HistoryBatch.from_rows(histories)))
+    for row, history in enumerate(histories):
+        alone = frozen.queries(frozen.encode(HistoryBatch.from_rows([history])))
+        assert torch.equal(together[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("weight", [MIN_WEIGHT, MAX_WEIGHT])
+def test_a_single_entry_says_the_same_at_any_weight(model: Autoencoder, weight: float) -> None:
+    weighted = HistoryBatch.from_rows([History.of([7], [weight])])
+    torch.testing.assert_close(scores(model, weighted), scores(model, rows([7])))
 
 
 def test_the_order_of_a_history_changes_no_bit(model: Autoencoder) -> None:

@@ -9,6 +9,7 @@ from typing import Final, final
 import numpy as np
 import polars as pl
 
+from service.histories import MAX_WEIGHT, MIN_WEIGHT
 from training.data.columns import id_column, number_column, time_column
 from training.data.tables import Table, find_files, read_table
 from training.errors import BadInputError
@@ -130,10 +131,9 @@ def _checked(table: Table) -> pl.DataFrame:
 
 def _weights(table: Table, column: str) -> pl.Series:
     weight = number_column(table, column)
-    # The model computes in float32: what is 0 or infinite there is refused here.
-    narrow = weight.cast(pl.Float32)
-    fits = (narrow > 0) & narrow.is_finite()
-    table.refuse_where(~fits, column, "{value} is no weight; weights are above 0 (float32)")
+    fits = weight.is_between(MIN_WEIGHT, MAX_WEIGHT)
+    allowed = f"weights are {MIN_WEIGHT:g} to {MAX_WEIGHT:,.0f}"
+    table.refuse_where(~fits, column, "{value} is no weight; " + allowed)
     return weight
 
 

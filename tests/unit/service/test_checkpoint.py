@@ -221,9 +221,14 @@ def test_a_newer_format_is_refused_before_its_fields_are_read(bundle: Path) -> N
         (lambda m: m.update(architecture="unheard-of"), "unheard-of"),
         (lambda m: m.update(config={"latent_dim": "wide"}), "latent_dim"),
         (lambda m: m.update(config={"latent_dim": 5}), "size mismatch|loading"),
+        (lambda m: m.update(config={"latent_dim": -5}), "latent_dim"),
+        (lambda m: m.update(files={}), "other files"),
+        (lambda m: m["files"].pop("canaries.json"), "other files"),
+        (lambda m: m["files"].update({"../../etc/passwd": m["files"][CATALOG]}), "other files"),
         (lambda m: m.update(surprise=1), "surprise"),
         (lambda m: m.pop("created_at"), "created_at"),
         (lambda m: m.update(num_users=2), "size mismatch|loading|canaries"),
+        (lambda m: m.update(num_users=0), "other files"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(

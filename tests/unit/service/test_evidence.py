@@ -84,6 +84,7 @@ def test_a_kept_record_is_taken_as_it_is() -> None:
         replace(RECORD, latent_D=np.zeros((1, 2), dtype=np.float32)),
         replace(RECORD, latent_D=np.array([0, np.nan], dtype=np.float32)),
         replace(RECORD, latent_D=np.array([0, np.inf], dtype=np.float32)),
+        replace(RECORD, latent_D=np.array([0, -3e38], dtype=np.float32)),  # scores overflow
         replace(RECORD, liked_N=np.array([0, 4])),
         replace(RECORD, disliked_N=np.array([-1])),
     ],

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from service import __main__ as server
-from service.errors import CheckpointMissingError, SettingsError
+from service.errors import CanaryMismatchError, SettingsError
 from service.settings import PREFIX, Settings
 
 
@@ -74,15 +74,21 @@ def test_a_wrong_setting_is_exit_code_two(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.startswith("foldin: SettingsError: FOLDIN_PORT: ")
 
 
-def test_several_workers_are_not_started_on_a_bad_bundle(
+def test_no_bundle_is_one_line_and_exit_code_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(CheckpointMissingError):
-        server.serve(Settings(model_dir=tmp_path, workers=2, device="cpu"))
-    with pytest.raises(SystemExit) as ended:  # the settings are in the environment by now
+    os.environ["FOLDIN_MODEL_DIR"] = str(tmp_path)
+    with pytest.raises(SystemExit) as ended:
         server.main()
     assert ended.value.code == 1
-    assert capsys.readouterr().err.startswith("foldin: CheckpointMissingError: ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("foldin: CheckpointMissingError: ")
+
+
+def test_several_workers_are_not_started_on_a_bad_bundle(tiny_bundle: Callable[..., Path]) -> None:
+    bad = tiny_bundle(canary_error=1.0)
+    with pytest.raises(CanaryMismatchError):
+        server.serve(Settings(model_dir=bad, workers=2, device="cpu", port=0))
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,11 +126,60 @@ def test_no_bundle_is_one_line_and_exit_code_one(
     assert "CURRENT" in capsys.readouterr().err
 
 
-def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["foldin", "--debug", "verify", str(tmp_path)])
-    with pytest.raises(Exception, match="CURRENT") as error:
-        cli.main()
-    assert not isinstance(error.value, SystemExit)
+@pytest.mark.parametrize("first", [True, False])
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(
+    foldin: Foldin, tmp_path: Path, first: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["verify", tmp_path]
+    assert foldin(*(["--debug", *command] if first else [*command, "--debug"])) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_evaluate_splits_as_the_training_did_and_says_when_the_data_is_other(
+    foldin: Foldin, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, record, figures = tmp_path / "models", tmp_path / "run.json", tmp_path / "figures.json"
+    options = ["--model", "cdae", "--protocol", "weak", "--json", record, "--out", out]
+    assert foldin("train", *small(log), *options, "--positive-threshold", 1) == 0
+    columns = ["--columns", "user_id=uid,item_id=film"]
+    assert foldin("evaluate", out, log, *columns, "--json", figures) == 0
+    assert "not the data" not in capsys.readouterr().out
+    expected = json.loads(record.read_text())["test"]
+    assert json.loads(figures.read_text())["all"] == expected
+    assert foldin("evaluate", out, log, *columns, "--protocol", "strong") == 0
+    assert "not the data and split of the training" in capsys.readouterr().out
+
+
+def test_evaluate_on_items_that_the_model_lacks_is_an_error(
+    foldin: Foldin, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert foldin("train", *small(log), "--model", "cdae", "--out", tmp_path / "models") == 0
+    other = tmp_path / "other.csv"
+    other.write_text(log.read_text().replace("film,", "item,").replace(",film", ",item"))
+    frame = pl.read_csv(log).with_columns(film=pl.col("film") + 1000)
+    frame.write_csv(other)
+    columns = ["--columns", "user_id=uid,item_id=film"]
+    assert foldin("evaluate", tmp_path / "models", other, *columns) == 2
+    assert "no test user has a target" in capsys.readouterr().err
+
+
+def test_what_would_fail_after_the_training_is_refused_before_it(
+    foldin: Foldin, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert foldin("train", *small(log), "--model", "cdae", "--out", log) == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+    options = ["--model", "cdae", "--out", tmp_path / "models", "--json", tmp_path]
+    assert foldin("train", *small(log), *options) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_cuda_without_cuda_is_bad_input(
+    foldin: Foldin, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    options = ["--model", "cdae", "--out", tmp_path / "models", "--device", "cuda"]
+    assert foldin("train", *small(log), *options) == 2
 
 
 @pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "inspect", "verify", "serve"])
@@ -138,7 +187,10 @@ def test_every_verb_explains_itself(
     foldin: Foldin, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert foldin(verb, "--help") == 0
-    assert "Usage" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Usage" in shown
+    if verb == "train":
+        assert "[one per core]" in " ".join(shown.split())
 
 
 def test_the_demo_trains_and_serves_what_it_trained(
@@ -157,10 +209,12 @@ def test_the_demo_trains_and_serves_what_it_trained(
     assert len(served) == 1
 
 
-def test_serve_passes_its_options_on(
+def test_serve_passes_its_options_on_and_leaves_the_rest_to_the_environment(
     foldin: Foldin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Settings] = []
     monkeypatch.setattr(cli, "run_service", served.append)
-    assert foldin("serve", tmp_path, "--port", 0, "--workers", 2, "--device", "cpu") == 0
-    assert (served[0].port, served[0].workers, served[0].device) == (0, 2, "cpu")
+    monkeypatch.setenv("FOLDIN_PORT", "8790")
+    monkeypatch.setenv("FOLDIN_WORKERS", "3")
+    assert foldin("serve", tmp_path, "--workers", 2, "--device", "cpu") == 0
+    assert (served[0].port, served[0].workers, served[0].device) == (8790, 2, "cpu")

@@ -30,6 +30,13 @@ def test_a_config_survives_json() -> None:
         ({"model": "multvae", "epochs": "many"}, "setting epochs"),
         ({"model": "cdae", "dropout": 0.5}, "cdae has no setting 'dropout'.*corruption"),
         ({"model": "multvae", "latent_dim": "wide"}, "latent_dim"),
+        ({"model": "multvae", "latent_dim": 0}, "latent_dim"),
+        ({"model": "multvae", "hidden_dims": []}, "hidden_dims"),
+        ({"model": "multvae", "dropout": 1}, "dropout"),
+        ({"model": "multvae", "dropout": -1}, "dropout"),
+        ({"model": "cdae", "corruption": 1.0}, "corruption"),
+        ({"model": "cdae", "seed": -1}, "seed"),
+        ({"model": "cdae", "seed": 2**70}, "seed"),
         ({"model": "multvae", "architecture": 5}, "architecture"),
     ],
 )

@@ -16,7 +16,7 @@ from training.data.split import Split
 from training.errors import BadInputError, TrainingDivergedError
 from training.evaluate import AutoencoderRanker, evaluate
 from training.loop import Resumable, TrainingResult, beta_at, learning_rate_at, train
-from training.state import STATE_FILE, EpochReport
+from training.state import STATE_FILE, EpochReport, Run, save_state
 
 SHAPES: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 8, "hidden_dims": [24], "dropout": 0.3},
@@ -85,18 +85,60 @@ def test_the_global_chance_of_torch_plays_no_part_and_is_left_alone(planted_spli
 
 
 @pytest.mark.parametrize("model", sorted(SHAPES))
+@pytest.mark.parametrize("epochs", [1, 4])
 def test_an_interrupted_run_resumes_to_the_same_end(
-    model: str, planted_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, epochs: int, planted_split: Split, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0)
     whole = train(config(model), planted_split, Listener())
     fresh = Resumable(tmp_path, "run", resume=False)
-    part = train(config(model), planted_split, Listener(interrupt_after=3), fresh)
+    part = train(config(model), planted_split, Listener(interrupt_after=epochs), fresh)
     assert part.interrupted
-    assert len(part.reports) == 3
+    assert len(part.reports) == epochs
     rest = train(config(model), planted_split, Listener(), replace(fresh, resume=True))
     assert not rest.interrupted
     assert_same_run(whole, rest)
+
+
+def test_the_state_is_written_as_often_as_its_share_of_the_time_allows(
+    planted_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+
+    def counted(run: Run, fingerprint: str, directory: Path) -> None:
+        saved.append(len(run.reports))
+        save_state(run, fingerprint, directory)
+
+    monkeypatch.setattr(loop, "save_state", counted)
+    train(config(), planted_split, Listener(), Resumable(tmp_path, "run", resume=False))
+    assert saved[0] == 1
+    monkeypatch.setattr(loop, "SAVE_SHARE", 1e-9)
+    saved.clear()
+    train(config(), planted_split, Listener(), Resumable(tmp_path, "run", resume=False))
+    assert saved == [1]
+
+
+def test_gradients_are_cut_to_their_longest(planted_split: Split) -> None:
+    free = train(config(max_grad_norm=1e9, epochs=2), planted_split, Listener())
+    cut = train(config(max_grad_norm=1e-9, epochs=2), planted_split, Listener())
+    # Adam divides by the gradient's size, but for its epsilon of 1e-8: below that steps vanish.
+    assert abs(cut.reports[1].loss - cut.reports[0].loss) < 0.2 * abs(
+        free.reports[1].loss - free.reports[0].loss
+    )
+
+
+def test_weight_decay_shrinks_the_weights(planted_split: Split) -> None:
+    def norm(weight_decay: float) -> float:
+        result = train(config(weight_decay=weight_decay), planted_split, Listener())
+        return float(result.model.item_vectors_IH.norm())
+
+    assert norm(0.5) < 0.9 * norm(0.0)
+
+
+def test_the_decay_of_the_step_reaches_adam(planted_split: Split) -> None:
+    falling, constant = (
+        train(config(decay=decay), planted_split, Listener()) for decay in ("cosine", "none")
+    )
+    assert falling.reports[-1].loss != constant.reports[-1].loss
 
 
 def test_ctrl_c_before_the_first_epoch_is_not_swallowed(planted_split: Split) -> None:
