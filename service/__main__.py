@@ -9,9 +9,10 @@ from typing import Final, NoReturn
 import uvicorn
 from fastapi import FastAPI
 
-from service.app import create_app, pick_device
+from service.app import create_app
 from service.checkpoint import resolve
 from service.deployment import Deployment
+from service.device import pick_device
 from service.errors import FoldinError, SettingsError
 from service.settings import Settings
 from service.telemetry import Telemetry, configure_logging

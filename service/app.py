@@ -21,7 +21,8 @@ from service.api.problems import on_error
 from service.api.state import HttpLimits, Ready, ServiceState
 from service.api.validation import on_wrong_parameters
 from service.deployment import Deployment
-from service.errors import FoldinError, SettingsError
+from service.device import pick_device
+from service.errors import FoldinError
 from service.inference.batcher import Batcher
 from service.latents.memory_store import MemoryStore
 from service.latents.redis_store import RedisStore
@@ -93,18 +94,6 @@ def create_app(settings: Settings, on_failure: Failure | None = None) -> FastAPI
         app.include_router(router)
     openapi.complete(app)
     return app
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
-
-    Raises:
-        SettingsError: CUDA is asked for, and torch sees none.
-    """
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise SettingsError("FOLDIN_DEVICE is cuda, but torch sees no CUDA device")
-    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 async def _load(

@@ -12,6 +12,7 @@ from rich.console import Console
 from service import canaries, checkpoint
 from service.__main__ import serve as run_service
 from service.checkpoint import Checkpoint
+from service.device import pick_device
 from service.errors import FoldinError, SettingsError
 from service.retrieval.exact import ExactRetriever
 from service.settings import Settings
@@ -20,7 +21,6 @@ from training.data.datasets import DataOptions, Dataset, load_dataset
 from training.errors import BadInputError
 from training.evaluate import AutoencoderRanker, aligned, evaluate_by_history_length
 from training.experiment import Experiment, run_experiment
-from training.loop import pick_device
 from training.presets import preset
 from training.progress import TrainingProgress, metrics_table, results_table
 

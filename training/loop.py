@@ -17,10 +17,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from service.autoencoders.base import Autoencoder
 from service.checkpoint import build_model
+from service.device import pick_device
 from service.histories import HistoryBatch
 from training.config import TrainingConfig
 from training.data.split import Split
-from training.errors import BadInputError, TrainingDivergedError
+from training.errors import TrainingDivergedError
 from training.evaluate import AutoencoderRanker, PlainRetriever, evaluate
 from training.losses import LOSSES
 from training.state import EpochReport, Run, load_state, save_state
@@ -145,18 +146,6 @@ def _start(config: TrainingConfig, split: Split) -> Run:
         order=torch.Generator().manual_seed(config.seed),
         noise=torch.Generator(device).manual_seed(config.seed),
     )
-
-
-def pick_device(wish: str) -> torch.device:
-    """Turn ``auto`` into CUDA where there is one.
-
-    Raises:
-        BadInputError: CUDA is asked for, and torch sees none.
-    """
-    has_cuda = torch.cuda.is_available()
-    if wish == "cuda" and not has_cuda:
-        raise BadInputError("the device is cuda, but torch sees no CUDA device; say cpu or auto")
-    return torch.device("cuda" if has_cuda and wish != "cpu" else "cpu")
 
 
 def _finished(run: Run, config: TrainingConfig) -> bool:

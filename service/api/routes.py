@@ -99,7 +99,7 @@ async def recommend_to_user(
     """Recommend items for a user whose history is kept."""
     ready = ready_of(request)
     async with while_connected(request):
-        recommendation = await ready.recommender.recommend(parameters.to_query(user_id))
+        recommendation = await ready.recommender.recommend(parameters.query_for(None, user_id))
     return json_response(list_content(recommendation))
 
 

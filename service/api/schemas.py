@@ -77,21 +77,16 @@ class HistoryObject(Message):
 Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_right")]
 
 
-@final
-class RecommendRequest(Message):
-    """A request for one list: a history, a user, or both (the history wins and is kept)."""
+class ListOptions(BaseModel):
+    """How a list should be, in a body or as query parameters."""
 
-    history: Annotated[list[Entry] | None, Field(fail_fast=True)] = None
-    """Items the user has met: ids, or objects with a rating or weight. Empty: a new user."""
-
-    user_id: UserId | None = None
-    """Without a history: whose kept history to use. With one: for whom to keep it."""
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     k: Annotated[int, Field(ge=1)] = 20
     """Items wanted; fewer come when the catalogue has no more to show."""
 
     exclude_items: Annotated[list[ItemId], Field(fail_fast=True)] = []
-    """Items that may not come back."""
+    """Items that may not come back; as a query parameter, repeat it for each."""
 
     exclude_seen: bool = True
     """Whether items of the history stay out of the list."""
@@ -105,6 +100,32 @@ class RecommendRequest(Message):
     model: ModelName | None = None
     """Which model to ask; GET /models lists them. Unset: the default one."""
 
+    def query_for(self, history: tuple[HistoryEntry, ...] | None, user_id: str | None) -> Query:
+        """Ask the use case's question about a history, a user or both."""
+        return Query(
+            history=history,
+            user_id=user_id,
+            k=self.k,
+            exclude_items=tuple(self.exclude_items),
+            exclude_seen=self.exclude_seen,
+            strict=self.on_unknown == "error",
+            fallback=self.fallback,
+            model=self.model,
+        )
+
+
+@final
+class RecommendRequest(ListOptions):
+    """A request for one list: a history, a user, or both (the history wins and is kept)."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    history: Annotated[list[Entry] | None, Field(fail_fast=True)] = None
+    """Items the user has met: ids, or objects with a rating or weight. Empty: a new user."""
+
+    user_id: UserId | None = None
+    """Without a history: whose kept history to use. With one: for whom to keep it."""
+
     @model_validator(mode="after")
     def _has_history_or_user(self) -> Self:
         if self.history is None and self.user_id is None:
@@ -117,19 +138,11 @@ class RecommendRequest(Message):
         Raises:
             HistoryTooLongError: Said before an object is made of each of a million entries.
         """
-        history = self.history
-        if history is not None and len(history) > max_history:
-            raise HistoryTooLongError("history", len(history), max_history)
-        return Query(
-            history=None if history is None else tuple(_entry(entry) for entry in history),
-            user_id=self.user_id,
-            k=self.k,
-            exclude_items=tuple(self.exclude_items),
-            exclude_seen=self.exclude_seen,
-            strict=self.on_unknown == "error",
-            fallback=self.fallback,
-            model=self.model,
-        )
+        if self.history is None:
+            return self.query_for(None, self.user_id)
+        if len(self.history) > max_history:
+            raise HistoryTooLongError("history", len(self.history), max_history)
+        return self.query_for(tuple(_entry(entry) for entry in self.history), self.user_id)
 
 
 @final
@@ -144,41 +157,8 @@ class BatchRequest(Message):
 
 
 @final
-class UserParameters(BaseModel):
+class UserParameters(ListOptions):
     """How a list for a known user should be, as query parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    k: Annotated[int, Field(ge=1)] = 20
-    """Items wanted; fewer come when the catalogue has no more to show."""
-
-    exclude_items: list[str] = []
-    """Items that may not come back; repeat the parameter for each."""
-
-    exclude_seen: bool = True
-    """Whether items of the kept history stay out of the list."""
-
-    on_unknown: OnUnknown = "ignore"
-    """Ids that the catalogue lacks: list them in the answer, or refuse the request."""
-
-    fallback: bool = True
-    """Whether the most popular items may stand in where nothing is kept."""
-
-    model: ModelName | None = None
-    """Which model to ask. Unset: the default one."""
-
-    def to_query(self, user_id: str) -> Query:
-        """Turn the parameters into the use case's question."""
-        return Query(
-            history=None,
-            user_id=user_id,
-            k=self.k,
-            exclude_items=tuple(self.exclude_items),
-            exclude_seen=self.exclude_seen,
-            strict=self.on_unknown == "error",
-            fallback=self.fallback,
-            model=self.model,
-        )
 
 
 @final

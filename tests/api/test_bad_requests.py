@@ -259,9 +259,9 @@ async def test_every_wrong_field_is_named_and_a_near_miss_is_guessed(
     }
     problem = (await client.post("/recommend", json=request)).json()
     assert problem["errors"] == [
+        {"pointer": "/k", "detail": "Input should be greater than or equal to 1"},
         {"pointer": "/history/0/rating", "detail": "Input should be a valid number"},
         {"pointer": "/history/0/colour", "detail": "no such field"},
-        {"pointer": "/k", "detail": "Input should be greater than or equal to 1"},
         {"pointer": "/exlude_items", "detail": "no such field; did you mean exclude_items?"},
     ]
 
