@@ -218,7 +218,11 @@ def _train(dataset: Dataset, config: TrainingConfig, out: Path, *, resume: bool)
     console.print(results_table(experiment))
     result = experiment.result
     if result.interrupted:
-        console.print(f"interrupted: {out}/CURRENT names the best epoch so far; --resume goes on")
+        console.print(
+            f"interrupted: {out}/CURRENT names the best epoch so far (train --resume goes on)",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(
         f"best epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s, "
         f"{result.users_per_second:,.0f} users/s; checkpoint {experiment.bundle}",
