@@ -10,7 +10,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -33,11 +32,10 @@ class TrainingProgress:
         self._bar = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
+            BarColumn(bar_width=10),
             TextColumn("ETA"),
             TimeRemainingColumn(),
+            TextColumn("{task.description}"),  # last: a narrow terminal cuts its end
             console=console,
             disable=not console.is_terminal,
         )
@@ -64,7 +62,7 @@ class TrainingProgress:
         annealing = f"beta {report.beta:.3f}  " if report.regularizer else ""
         line = (
             f"loss {report.loss:.2f}  {annealing}"
-            f"ndcg@100 {report.valid['ndcg@100']:.4f} (best: epoch {best_epoch})  "
+            f"ndcg@100 {report.valid['ndcg@100']:.4f} (best {best_epoch})  "
             f"{self._users / report.train_s:,.0f} users/s"
         )
         self._bar.update(self._task, completed=report.epoch, description=line)
