@@ -205,6 +205,7 @@ def _batches(run: Run, config: TrainingConfig, train: csr_array) -> Iterator[His
     order_U = torch.randperm(train.shape[0], generator=run.order).numpy()
     device = run.model.item_bias_I.device
     for start in range(0, len(order_U), config.batch_size):
+        # Ascending within the batch: rows are gathered in the order they lie in memory.
         user_index_B = np.sort(order_U[start : start + config.batch_size])
         rows = train[user_index_B]
         batch = HistoryBatch.from_csr(rows.indptr, rows.indices, rows.data, user_index_B)

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from training.baselines import EASE_MAX_ITEMS
 from training.experiment import Experiment
 from training.metrics import RankingMetrics
 from training.state import EpochReport
@@ -80,7 +81,10 @@ def results_table(experiment: Experiment) -> Table:
     """Set the model beside its rivals, on test users."""
     rivals = {name: parts["test"] for name, parts in experiment.baselines.items()}
     rows = {**rivals, experiment.config.model: experiment.metrics["test"]}
-    return metrics_table(rows, "test users")
+    table = metrics_table(rows, "test users")
+    if not any(name.startswith("ease") for name in rivals):
+        table.caption = f"EASE left out: more than {EASE_MAX_ITEMS:,} items"
+    return table
 
 
 def metrics_table(rows: Mapping[str, RankingMetrics], title: str) -> Table:

@@ -12,6 +12,7 @@ from rich.console import Console
 from service import canaries, checkpoint
 from service.catalog import Catalog
 from service.retrieval.exact import ExactRetriever
+from training import baselines
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
 from training.data.split import Split
@@ -103,6 +104,14 @@ def test_without_a_terminal_every_epoch_is_a_plain_line(dataset: Dataset, tmp_pa
     assert "popularity" in shown
     assert "ease" in shown
     assert "\x1b" not in shown
+
+
+def test_the_table_says_when_a_rival_is_left_out(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "left out: more than" not in run(dataset, "cdae", tmp_path / "one")[1]
+    monkeypatch.setattr(baselines, "EASE_MAX_ITEMS", 10)
+    assert "EASE left out: more than" in run(dataset, "cdae", tmp_path / "two")[1]
 
 
 def test_on_a_terminal_there_is_a_bar(dataset: Dataset, tmp_path: Path) -> None:
