@@ -10,12 +10,11 @@ from typing import Any, final
 
 import numpy as np
 import orjson
-import torch
 
-from service.autoencoders.base import Autoencoder
 from service.errors import CanaryMismatchError, CheckpointCorruptError
 from service.histories import UNKNOWN_USER, History, HistoryBatch
-from service.retrieval.base import Retriever, TopK, Wanted
+from service.ranker import ModelRanker
+from service.retrieval.base import TopK, Wanted
 
 # Other kernels (CPU or GPU, other batch sizes) add in other orders: a few units in the last
 # place of a float32 sum over some hundred terms, relative to the largest score.
@@ -33,20 +32,19 @@ class Canary:
 
 
 def record(
-    model: Autoencoder,
-    retriever: Retriever,
+    ranker: ModelRanker,
     histories: Sequence[History],
     user_indices: Sequence[int],
 ) -> list[Canary]:
     """Ask the model for its answers, to be stored. k is 20."""
-    tops = _answers(model, retriever, histories, user_indices)
+    tops = _answers(ranker, histories, user_indices)
     return [
         Canary(history, user_index, top)
         for history, user_index, top in zip(histories, user_indices, tops, strict=True)
     ]
 
 
-def replay(model: Autoencoder, retriever: Retriever, canaries: Sequence[Canary]) -> None:
+def replay(ranker: ModelRanker, canaries: Sequence[Canary]) -> None:
     """Ask again, and compare.
 
     Raises:
@@ -54,7 +52,7 @@ def replay(model: Autoencoder, retriever: Retriever, canaries: Sequence[Canary])
     """
     histories = [canary.history for canary in canaries]
     user_indices = [canary.user_index for canary in canaries]
-    tops = _answers(model, retriever, histories, user_indices)
+    tops = _answers(ranker, histories, user_indices)
     for number, (canary, top) in enumerate(zip(canaries, tops, strict=True)):
         if not _agree(canary.top, top):
             raise CanaryMismatchError(
@@ -110,18 +108,13 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
     return canaries
 
 
-@torch.inference_mode()
 def _answers(
-    model: Autoencoder,
-    retriever: Retriever,
-    histories: Sequence[History],
-    user_indices: Sequence[int],
+    ranker: ModelRanker, histories: Sequence[History], user_indices: Sequence[int]
 ) -> list[TopK]:
     if not histories:
         return []
-    batch = HistoryBatch.from_rows(histories, user_indices).to(model.item_bias_I.device)
     wanted = [Wanted(k=20, hidden_item_index=history.item_index_N) for history in histories]
-    return retriever.top_k(model.queries(model.encode(batch)), wanted)
+    return ranker.top_k(HistoryBatch.from_rows(histories, user_indices), wanted)
 
 
 def _head(top: TopK) -> str:

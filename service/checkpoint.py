@@ -100,7 +100,8 @@ def bundle_files(
     catalog_json = catalog.to_json()
     # A frozen model holds float32 weights in float64; rounding them back loses nothing.
     weights = {
-        name: tensor.contiguous().cpu().float() for name, tensor in model.state_dict().items()
+        name: (tensor.float() if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
     }
     # The weights name the catalogue they were trained with: a swap shows, whoever made it.
     bound_to = {"catalog_sha256": hashlib.sha256(catalog_json).hexdigest()}

@@ -13,8 +13,8 @@ from service.checkpoint import Checkpoint, load
 from service.errors import UnknownModelError
 from service.histories import History
 from service.inference.engine import Engine, Job
+from service.ranker import ModelRanker
 from service.retrieval.base import Wanted
-from service.retrieval.exact import ExactRetriever
 from service.telemetry import Telemetry
 
 # The first run of a batch size may pick a kernel or grow an allocator.
@@ -69,9 +69,10 @@ class Served:
         return self.checkpoint.manifest.positive_threshold
 
     @property
-    def latent_dim(self) -> int:
-        """D, the size of the latents that this model can decode."""
-        return self.checkpoint.model.latent_dim
+    def kept_dim(self) -> int | None:
+        """D, the size of the latents to keep; None where histories are kept in their place."""
+        model = self.checkpoint.model
+        return None if model.keeps_history else model.latent_dim
 
 
 @final
@@ -127,10 +128,9 @@ class Deployment:
 
 def _load(model_dir: Path, device: torch.device) -> Served:
     checkpoint = load(model_dir, device)
-    model = checkpoint.model
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-    canaries.replay(model, retriever, checkpoint.canaries)
-    return Served(checkpoint, Engine(model, retriever), retriever.name)
+    ranker = ModelRanker(checkpoint.model)
+    canaries.replay(ranker, checkpoint.canaries)
+    return Served(checkpoint, Engine(ranker), ranker.retriever.name)
 
 
 def _warm_up(served: Served) -> None:
@@ -139,4 +139,5 @@ def _warm_up(served: Served) -> None:
     posted = Job(wanted, history=popular)
     for size in WARM_UP_BATCH_SIZES:
         outcomes = served.engine.run([posted] * size)
-        served.engine.run([Job(wanted, latent_D=outcome.latent_D) for outcome in outcomes])
+        if served.kept_dim is not None:
+            served.engine.run([Job(wanted, latent_D=outcome.latent_D) for outcome in outcomes])

@@ -28,7 +28,7 @@ class Evidence:
         reason: Why the model cannot answer from this; empty when it can.
         liked_N: int64, sorted and unique; what the model encodes, or encoded before.
         disliked_N: int64, sorted and unique; seen but not liked, none of them in ``liked_N``.
-        history: The liked items with their weights, to be encoded; None when nothing was posted.
+        history: The liked items with their weights, to be encoded; None where a latent is kept.
         latent_D: float32, what the model made of ``liked_N`` before; None when nothing was kept.
     """
 
@@ -66,20 +66,30 @@ class Evidence:
         return cls("bypass", reason, history.item_index_N, disliked_N, history=history)
 
     @classmethod
-    def kept(cls, record: UserRecord, latent_dim: int, num_items: int) -> Self:
+    def kept(cls, record: UserRecord, latent_dim: int | None, num_items: int) -> Self:
         """Take a record up.
+
+        Args:
+            record: What the store holds.
+            latent_dim: D; None for a model that keeps histories, whose records hold the weights
+                of the liked items in place of a latent.
+            num_items: I.
 
         Raises:
             LatentStoreError: The model can make nothing of it; decoding it would fail, or worse.
         """
         item_N = np.concatenate([record.liked_N, record.disliked_N])
+        expected_dim = len(record.liked_N) if latent_dim is None else latent_dim
         if not (
-            record.latent_D.shape == (latent_dim,)
+            record.latent_D.shape == (expected_dim,)
             and bool((np.abs(record.latent_D) <= MAX_LATENT).all())  # a NaN is not, either
             and bool(((item_N >= 0) & (item_N < num_items)).all())
         ):
             raise LatentStoreError("a kept record does not fit its own model")
-        return cls("hit", "", record.liked_N, record.disliked_N, latent_D=record.latent_D)
+        seen = (record.liked_N, record.disliked_N)
+        if latent_dim is None:
+            return cls("hit", "", *seen, history=History(record.liked_N, record.latent_D))
+        return cls("hit", "", *seen, latent_D=record.latent_D)
 
     @classmethod
     def unknown_user(cls, cache: CacheOutcome) -> Self:

@@ -139,7 +139,7 @@ class Recommender:
                 evidence = (
                     Evidence.unknown_user("miss")
                     if record is None
-                    else Evidence.kept(record, served.latent_dim, len(served.catalog))
+                    else Evidence.kept(record, served.kept_dim, len(served.catalog))
                 )
             except LatentStoreError:
                 evidence = Evidence.unknown_user("error")
@@ -149,7 +149,7 @@ class Recommender:
     async def _keep(
         self, query: Query, served: Served, evidence: Evidence, outcome: Outcome
     ) -> None:
-        if query.user_id is None or evidence.history is None:
+        if query.user_id is None or evidence.cache != "bypass":
             return
         record = UserRecord(
             user_id=query.user_id,

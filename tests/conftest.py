@@ -21,8 +21,8 @@ from service.canaries import Canary
 from service.catalog import Catalog
 from service.histories import UNKNOWN_USER, History
 from service.manifest import FORMAT_VERSION, Manifest
+from service.ranker import ModelRanker
 from service.retrieval.base import TopK
-from service.retrieval.exact import ExactRetriever
 
 # How long one example takes says more about a busy machine than about the code.
 hypothesis.settings.register_profile("foldin", deadline=None)
@@ -67,11 +67,10 @@ def _write_bundle(
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.5, generator=generator)
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
     histories = [History.of([0]), History.of([1, 2, 3])]
     recorded = [
         Canary(c.history, c.user_index, TopK(c.top.item_index_K, c.top.score_K + canary_error))
-        for c in canaries.record(model, retriever, histories, [UNKNOWN_USER] * 2)
+        for c in canaries.record(ModelRanker(model), histories, [UNKNOWN_USER] * 2)
     ]
     first_page: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

@@ -13,8 +13,7 @@ from torch import Tensor
 from service.autoencoders.base import Autoencoder
 from service.checkpoint import Checkpoint
 from service.histories import UNKNOWN_USER, HistoryBatch
-from service.retrieval.base import Retriever, TopK, Wanted
-from service.retrieval.exact import ExactRetriever
+from service.retrieval.base import TopK, Wanted
 from service.retrieval.ranking import rank
 from training.data.split import HeldOut
 from training.metrics import LIST_LENGTH, RankingMetrics, ranking_metrics
@@ -44,25 +43,13 @@ class PlainRetriever:
     def __init__(self, model: Autoencoder) -> None:
         self._model = model
 
-    def top_k(self, query_BH: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
+    def top_k(
+        self, query_BH: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
+    ) -> list[TopK]:
         """Give one list per query; hidden items never come back."""
+        del histories  # what trains by gradients has no linear part
         model = self._model
         return rank(torch.addmm(model.item_bias_I, query_BH, model.item_vectors_IH.T), wanted)
-
-
-@final
-class AutoencoderRanker:
-    """An autoencoder as the service runs it: no dropout, no sampling, exact retrieval."""
-
-    def __init__(self, model: Autoencoder, retriever: Retriever | None = None) -> None:
-        self._model = model
-        self._retriever = retriever or ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-
-    @torch.inference_mode()
-    def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
-        """Give one list per history; hidden items never come back."""
-        latents_BD = self._model.encode(histories.to(self._model.item_bias_I.device))
-        return self._retriever.top_k(self._model.queries(latents_BD), wanted)
 
 
 def evaluate(ranker: Ranker, held_out: HeldOut) -> RankingMetrics:

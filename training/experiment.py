@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from service.ranker import ModelRanker
 from training.baselines import measure_baselines
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
-from training.evaluate import AutoencoderRanker, evaluate
+from training.evaluate import evaluate
 from training.export import export
-from training.loop import Resumable, TrainingResult, Watcher, train
+from training.fitting import fit
+from training.loop import Resumable, TrainingResult, Watcher
 from training.metrics import RankingMetrics
 from training.state import STATE_FILE
 
@@ -71,8 +73,8 @@ def run_experiment(
         resume: Go on where an interrupted run of the same data and config was.
     """
     resumable = Resumable(model_dir, _fingerprint(dataset, config), resume)
-    result = train(config, dataset.split, watcher, resumable)
-    ranker = AutoencoderRanker(result.model)
+    result = fit(config, dataset, watcher, resumable)
+    ranker = ModelRanker(result.model)
     metrics = {
         "valid": evaluate(ranker, dataset.split.valid),
         "test": evaluate(ranker, dataset.split.test),

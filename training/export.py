@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from service.autoencoders.base import Autoencoder
 from service.canaries import Canary
 from service.histories import UNKNOWN_USER, History
 from service.manifest import FORMAT_VERSION, Manifest
-from service.retrieval.exact import ExactRetriever
+from service.ranker import ModelRanker
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
 
@@ -48,7 +49,7 @@ def export(
         format_version=FORMAT_VERSION,
         name=config.model,
         architecture=config.model,
-        config=config.architecture,
+        config=asdict(model.config),
         training=config.model_dump(mode="json"),
         data={
             "name": dataset.name,
@@ -79,5 +80,4 @@ def _canaries(model: Autoencoder, seed: int) -> list[Canary]:
         int(generator.integers(model.num_users)) if model.num_users and number % 2 else UNKNOWN_USER
         for number in range(len(histories))
     ]
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
-    return canaries.record(model, retriever, histories, users)
+    return canaries.record(ModelRanker(model), histories, users)

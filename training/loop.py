@@ -15,16 +15,15 @@ import torch
 from scipy.sparse import csr_array
 from torch.nn.utils import clip_grad_norm_
 
-from service.autoencoders.base import Autoencoder
+from service.autoencoders.base import Autoencoder, Phase, TrainableAutoencoder
 from service.checkpoint import build_model
 from service.device import pick_device
 from service.histories import HistoryBatch
 from training.config import TrainingConfig
-from training.data.split import Split
 from training.errors import TrainingDivergedError
-from training.evaluate import AutoencoderRanker, PlainRetriever, evaluate
 from training.losses import LOSSES
 from training.state import EpochReport, Run, load_state, save_state
+from training.task import Task
 
 # Share of the time that writing the state may take: it is written after the first epoch, and
 # then as often as this allows. An interruption loses what came after.
@@ -34,8 +33,8 @@ SAVE_SHARE: Final = 0.05
 class Watcher(Protocol):
     """Sees training as it goes; the progress bar is one."""
 
-    def on_step(self, users: int) -> None:
-        """Hear that a step over so many users is done."""
+    def on_step(self, users: float) -> None:
+        """Hear that a step over so many users is done; an epoch adds up to all of them."""
 
     def on_epoch(self, report: EpochReport, best_epoch: int) -> None:
         """Hear that an epoch is done."""
@@ -49,6 +48,17 @@ class Resumable:
     directory: Path
     fingerprint: str
     resume: bool
+
+
+@final
+@dataclass(slots=True)
+class _Sums:
+    """Running totals of an epoch, over the rows of its steps."""
+
+    rows: int = 0
+    loss: float = 0.0
+    regularizer: float = 0.0
+    beta: float = 0.0
 
 
 @final
@@ -74,13 +84,13 @@ class TrainingResult:
 
 
 def train(
-    config: TrainingConfig, split: Split, watcher: Watcher, resumable: Resumable | None = None
+    config: TrainingConfig, task: Task, watcher: Watcher, resumable: Resumable | None = None
 ) -> TrainingResult:
-    """Train a model; the same config, data and thread count give the same numbers.
+    """Train a model by gradients; the same config, data and thread count give the same numbers.
 
     Args:
         config: The run.
-        split: Training users and held-out validation users.
+        task: What to learn from, and what chooses the epoch.
         watcher: Told of every step and epoch.
         resumable: Where to keep the state, if anywhere.
 
@@ -88,14 +98,15 @@ def train(
         TrainingDivergedError: The loss is no longer finite.
         KeyboardInterrupt: Ctrl-C before the first epoch was done; later it ends the run.
     """
-    run = _start(config, split)
+    run = _start(config, task)
     if resumable is not None and resumable.resume:
         load_state(run, resumable.fingerprint, resumable.directory)
     interrupted = False
     next_save_s = 0.0
     try:
         while not _finished(run, config):
-            run.note(_epoch(run, config, split, watcher))
+            report = _epoch(run, config, task, watcher)
+            run.note(report, task.merit(report.valid))
             watcher.on_epoch(run.reports[-1], run.best_epoch)
             if resumable is not None and time.monotonic() >= next_save_s:
                 next_save_s = _save(run, resumable)
@@ -103,7 +114,7 @@ def train(
         if not run.reports:
             raise
         interrupted = True
-    return _result(run, split, interrupted=interrupted)
+    return _result(run, task, interrupted=interrupted)
 
 
 def _save(run: Run, resumable: Resumable) -> float:
@@ -127,24 +138,27 @@ def learning_rate_at(step: int, total_steps: int, config: TrainingConfig) -> flo
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
 
-def _start(config: TrainingConfig, split: Split) -> Run:
+def _start(config: TrainingConfig, task: Task) -> Run:
     device = pick_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        num_users, num_items = split.train.shape
+        num_users, num_items = task.rows.shape
         model = build_model(config.model, config.architecture, num_items, num_users).to(device)
+    if not isinstance(model, TrainableAutoencoder):
+        raise TypeError(f"{config.model} has a closed form; gradients do not train it")
     return Run(
         model=model,
-        optimizer=torch.optim.Adam(
-            model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        ),
+        optimizers={phase.name: _optimizer(phase, config) for phase in model.phases()},
         order=torch.Generator().manual_seed(config.seed),
         noise=torch.Generator(device).manual_seed(config.seed),
+    )
+
+
+def _optimizer(phase: Phase, config: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        phase.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
 
 
@@ -153,66 +167,76 @@ def _finished(run: Run, config: TrainingConfig) -> bool:
     return epochs >= config.epochs or epochs - run.best_epoch >= config.patience
 
 
-def _epoch(run: Run, config: TrainingConfig, split: Split, watcher: Watcher) -> EpochReport:
+def _epoch(run: Run, config: TrainingConfig, task: Task, watcher: Watcher) -> EpochReport:
     started = time.monotonic()
     run.model.train()
-    total_steps = config.epochs * math.ceil(split.train.shape[0] / config.batch_size)
-    loss_sum, regularizer_sum, beta = 0.0, 0.0, 0.0
-    for batch in _batches(run, config, split.train):
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate_at(run.step, total_steps, config)
-        run.step += 1
-        beta = beta_at(run.step, total_steps, config)
-        loss, regularizer = _step(run, config, batch, beta)
-        if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"the loss is {loss} in epoch {len(run.reports) + 1}, step {run.step}: "
-                f"lower learning_rate ({config.learning_rate:g}) or max_grad_norm"
-            )
-        loss_sum += loss * len(batch)
-        regularizer_sum += regularizer * len(batch)
-        watcher.on_step(len(batch))
+    phases = run.model.phases()
+    num_passes = sum(phase.passes for phase in phases)
+    total_steps = config.epochs * num_passes * math.ceil(task.rows.shape[0] / config.batch_size)
+    sums = _Sums()
+    for phase in phases:
+        run.model.start_phase(phase.name)
+        for batch in _batches(run, config, task.rows, phase.passes):
+            _set_learning_rate(run, learning_rate_at(run.step, total_steps, config))
+            run.step += 1
+            sums.beta = beta_at(run.step, total_steps, config)
+            _step(run, config, batch, phase, sums)
+            watcher.on_step(len(batch) / num_passes)
     trained = time.monotonic()
     run.model.eval()
-    valid = evaluate(AutoencoderRanker(run.model, PlainRetriever(run.model)), split.valid)
-    num_users = split.train.shape[0]
+    valid = task.measure(run.model)
     return EpochReport(
         epoch=len(run.reports) + 1,
-        loss=loss_sum / num_users,
-        regularizer=regularizer_sum / num_users,
-        beta=beta,
-        valid=valid.to_dict(),
+        loss=sums.loss / sums.rows,
+        regularizer=sums.regularizer / sums.rows,
+        beta=sums.beta,
+        valid=valid,
         train_s=trained - started,
         eval_s=time.monotonic() - trained,
     )
 
 
-def _step(
-    run: Run, config: TrainingConfig, batch: HistoryBatch, beta: float
-) -> tuple[float, float]:
-    run.optimizer.zero_grad(set_to_none=True)
+def _set_learning_rate(run: Run, learning_rate: float) -> None:
+    for optimizer in run.optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+
+
+def _step(run: Run, config: TrainingConfig, batch: HistoryBatch, phase: Phase, sums: _Sums) -> None:
+    run.model.zero_grad(set_to_none=True)
     noisy = run.model.training_pass(batch, run.noise)
     # KL is summed over dimensions and averaged over users, like the likelihood beside it.
     reconstruction_B = LOSSES[config.loss](noisy.query_BH, run.model, batch)
-    loss = (reconstruction_B + beta * noisy.regularizer_B).mean()
-    torch.autograd.backward(loss)
-    clip_grad_norm_(run.model.parameters(), config.max_grad_norm)
-    run.optimizer.step()
-    return loss.item(), noisy.regularizer_B.mean().item()
+    mean_loss = (reconstruction_B + sums.beta * noisy.regularizer_B).mean()
+    torch.autograd.backward(mean_loss, inputs=phase.parameters)
+    clip_grad_norm_(phase.parameters, config.max_grad_norm)
+    run.optimizers[phase.name].step()
+    loss = mean_loss.item()
+    if not math.isfinite(loss):
+        raise TrainingDivergedError(
+            f"the loss is {loss} in epoch {len(run.reports) + 1}, step {run.step}: "
+            f"lower learning_rate ({config.learning_rate:g}) or max_grad_norm"
+        )
+    sums.rows += len(batch)
+    sums.loss += loss * len(batch)
+    sums.regularizer += noisy.regularizer_B.sum().item()
 
 
-def _batches(run: Run, config: TrainingConfig, train: csr_array) -> Iterator[HistoryBatch]:
-    order_U = torch.randperm(train.shape[0], generator=run.order).numpy()
+def _batches(
+    run: Run, config: TrainingConfig, rows: csr_array, passes: int
+) -> Iterator[HistoryBatch]:
     device = run.model.item_bias_I.device
-    for start in range(0, len(order_U), config.batch_size):
-        # Ascending within the batch: rows are gathered in the order they lie in memory.
-        user_index_B = np.sort(order_U[start : start + config.batch_size])
-        rows = train[user_index_B]
-        batch = HistoryBatch.from_csr(rows.indptr, rows.indices, rows.data, user_index_B)
-        yield batch.to(device)
+    for _ in range(passes):
+        order_U = torch.randperm(rows.shape[0], generator=run.order).numpy()
+        for start in range(0, len(order_U), config.batch_size):
+            # Ascending within the batch: rows are gathered in the order they lie in memory.
+            index_B = np.sort(order_U[start : start + config.batch_size])
+            drawn = rows[index_B]
+            batch = HistoryBatch.from_csr(drawn.indptr, drawn.indices, drawn.data, index_B)
+            yield batch.to(device)
 
 
-def _result(run: Run, split: Split, *, interrupted: bool) -> TrainingResult:
+def _result(run: Run, task: Task, *, interrupted: bool) -> TrainingResult:
     run.model.load_state_dict(run.best_weights)
     train_s = sum(report.train_s for report in run.reports)
     return TrainingResult(
@@ -221,5 +245,5 @@ def _result(run: Run, split: Split, *, interrupted: bool) -> TrainingResult:
         best_epoch=run.best_epoch,
         interrupted=interrupted,
         seconds=train_s + sum(report.eval_s for report in run.reports),
-        users_per_second=split.train.shape[0] * len(run.reports) / train_s,
+        users_per_second=task.rows.shape[0] * len(run.reports) / train_s,
     )

@@ -54,7 +54,7 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def on_step(self, users: int) -> None:
+    def on_step(self, users: float) -> None:
         """Move the bar by a part of an epoch."""
         self._bar.advance(self._task, users / self._users)
 

@@ -4,6 +4,7 @@ No pickle: tensors go to safetensors, the rest to JSON inside its metadata. One 
 into place: an interruption leaves the previous state or this one.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 
-from service.autoencoders.base import Autoencoder
+from service.autoencoders.base import TrainableAutoencoder
 from training.errors import BadInputError
 
 STATE_FILE: Final = ".training-state.safetensors"
@@ -50,21 +51,21 @@ class EpochReport:
 class Run:
     """Everything that a resumed run must have as the interrupted one had it."""
 
-    model: Autoencoder
-    optimizer: torch.optim.Optimizer
+    model: TrainableAutoencoder
+    optimizers: Mapping[str, torch.optim.Optimizer]
     order: Generator
     noise: Generator
     step: int = 0
     best_epoch: int = 0
-    best_ndcg: float = -1.0
+    best_merit: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     reports: list[EpochReport] = field(default_factory=list)
 
-    def note(self, report: EpochReport) -> None:
+    def note(self, report: EpochReport, merit: float) -> None:
         """Append an epoch; keep a copy of the weights if they are the best so far."""
         self.reports.append(report)
-        if report.valid["ndcg@100"] > self.best_ndcg:
-            self.best_ndcg = report.valid["ndcg@100"]
+        if merit > self.best_merit:
+            self.best_merit = merit
             self.best_epoch = report.epoch
             self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
 
@@ -77,13 +78,13 @@ def save_state(run: Run, fingerprint: str, directory: Path) -> None:
         fingerprint: Of config and data; a state of another run is not resumed.
         directory: Made if it is not there.
     """
-    optimizer_state: dict[int, dict[str, Tensor]] = run.optimizer.state_dict()["state"]
     tensors = {
         **{f"model.{name}": tensor for name, tensor in run.model.state_dict().items()},
         **{f"best.{name}": tensor for name, tensor in run.best_weights.items()},
         **{
-            f"optimizer.{index}.{name}": tensor
-            for index, entry in optimizer_state.items()
+            f"optimizer.{phase}.{index}.{name}": tensor
+            for phase, optimizer in run.optimizers.items()
+            for index, entry in optimizer.state_dict()["state"].items()
             for name, tensor in entry.items()
         },
         "generator.order": run.order.get_state(),
@@ -93,7 +94,7 @@ def save_state(run: Run, fingerprint: str, directory: Path) -> None:
         "fingerprint": fingerprint,
         "step": run.step,
         "best_epoch": run.best_epoch,
-        "best_ndcg": run.best_ndcg,
+        "best_merit": run.best_merit,
         "reports": [asdict(report) for report in run.reports],
     }
     directory.mkdir(parents=True, exist_ok=True)
@@ -121,12 +122,13 @@ def load_state(run: Run, fingerprint: str, directory: Path) -> None:
     if progress["fingerprint"] != fingerprint:
         raise BadInputError(f"{path} belongs to a run with other data or settings")
     run.model.load_state_dict(_below("model.", tensors))
-    _load_optimizer(run.optimizer, _below("optimizer.", tensors))
+    for phase, optimizer in run.optimizers.items():
+        _load_optimizer(optimizer, _below(f"optimizer.{phase}.", tensors))
     run.order.set_state(tensors["generator.order"])
     run.noise.set_state(tensors["generator.noise"])
     run.step = progress["step"]
     run.best_epoch = progress["best_epoch"]
-    run.best_ndcg = progress["best_ndcg"]
+    run.best_merit = progress["best_merit"]
     run.best_weights = _below("best.", tensors)
     run.reports = [EpochReport(**report) for report in progress["reports"]]
 

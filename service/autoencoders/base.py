@@ -5,10 +5,11 @@ Shapes: B users, I items, D latent, H last hidden layer, N history entries in th
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, Self, final
 
 from torch import Generator, Tensor, nn
 
+from service.autoencoders.item_item import ItemItem
 from service.histories import HistoryBatch
 
 
@@ -26,14 +27,47 @@ class TrainingPass:
     regularizer_B: Tensor
 
 
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Phase:
+    """A part of every epoch, with an optimiser of its own.
+
+    Attributes:
+        name: Names the optimiser in the state of a run.
+        passes: Times that the phase goes over the training users.
+        parameters: What it trains; the others stand still.
+    """
+
+    name: str
+    passes: int
+    parameters: tuple[nn.Parameter, ...]
+
+
 class Autoencoder(nn.Module, ABC):
     """Encodes histories; its last layer is an item matrix that any retriever can search.
 
     ``score_BI = queries(encode(histories)) @ item_vectors_IH.T + item_bias_I``
+
+    A model with a full-rank linear part (``linear``) adds ``linear(histories)`` to that. What a
+    user's items add is not a function of any latent, so such a model keeps no latents of users:
+    it keeps their histories, and encodes them again (``keeps_history``).
+
+    Attributes:
+        config: The frozen dataclass that it was built from: with the weights, all there is.
     """
 
     item_vectors_IH: Tensor
     item_bias_I: Tensor
+    linear: ItemItem | None = None
+
+    def __init__(self, config: Any) -> None:  # noqa: ANN401 - each architecture has its own
+        super().__init__()
+        self.config = config
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether an answer needs the history itself and not only its latent."""
+        return self.linear is not None
 
     def freeze(self) -> Self:
         """Make ready to answer: evaluation mode, no gradients, dense layers in float64.
@@ -72,9 +106,20 @@ class Autoencoder(nn.Module, ABC):
     def queries(self, latents_BD: Tensor) -> Tensor:
         """Decode latents up to the last hidden layer: query_BH, in the item matrix's dtype."""
 
+
+class TrainableAutoencoder(Autoencoder, ABC):
+    """An autoencoder that gradients train; the others have a closed form."""
+
     @abstractmethod
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Run the noisy pass of training.
 
         ``generator`` is its only source of chance, and lives on the device of the histories.
         """
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Name what an epoch does, in order: one pass over everything, unless a model differs."""
+        return (Phase("all", 1, tuple(self.parameters())),)
+
+    def start_phase(self, name: str) -> None:
+        """Hear which phase the next passes belong to."""

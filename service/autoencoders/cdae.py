@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from service.autoencoders.base import Autoencoder, TrainingPass
+from service.autoencoders.base import TrainableAutoencoder, TrainingPass
 from service.autoencoders.layers import SparseLinear, dropped, normalized
 from service.histories import HistoryBatch
 
@@ -32,7 +32,7 @@ class CDAEConfig:
 
 
 @final
-class CDAE(Autoencoder):
+class CDAE(TrainableAutoencoder):
     """``latent = tanh(history @ V + user_row + b)``, ``score = latent @ W.T + item_bias``.
 
     The rule for unknown users: they get ``unknown_row_D``, one row that is trained as the row of
@@ -40,9 +40,10 @@ class CDAE(Autoencoder):
     zero or mean row would be an input that the model never saw.
     """
 
+    config: CDAEConfig
+
     def __init__(self, config: CDAEConfig, num_items: int, num_users: int = 0) -> None:
-        super().__init__()
-        self._config = config
+        super().__init__(config)
         self.input = SparseLinear(num_items, config.latent_dim)
         self.user_rows_UD = nn.Parameter(torch.zeros(num_users, config.latent_dim))
         self.unknown_row_D = nn.Parameter(torch.zeros(config.latent_dim))
@@ -63,7 +64,7 @@ class CDAE(Autoencoder):
     @property
     def latent_dim(self) -> int:
         """D, the hidden layer."""
-        return self._config.latent_dim
+        return self.config.latent_dim
 
     def encode(self, histories: HistoryBatch) -> Tensor:
         """Give the hidden layer, latents_BD; the user's row counts where the user has one."""
@@ -76,9 +77,9 @@ class CDAE(Autoencoder):
 
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Corrupt the observed entries, hide some users' own rows, encode."""
-        visible = dropped(normalized(histories), self._config.corruption, generator)
+        visible = dropped(normalized(histories), self.config.corruption, generator)
         chance_B = torch.rand(len(histories), generator=generator, device=generator.device)
-        shown_B = chance_B >= self._config.user_dropout
+        shown_B = chance_B >= self.config.user_dropout
         query_BH = self._hidden(visible, shown_B & (histories.user_index_B >= 0))
         return TrainingPass(query_BH, query_BH.new_zeros(len(histories)))
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from service.autoencoders.base import Autoencoder, TrainingPass
+from service.autoencoders.base import TrainableAutoencoder, TrainingPass
 from service.autoencoders.layers import (
     SparseLinear,
     dropped,
@@ -41,15 +41,16 @@ class MultVAEConfig:
 
 
 @final
-class MultVAE(Autoencoder):
+class MultVAE(TrainableAutoencoder):
     """Posterior q(z | history) = N(mean, variance); the mean alone is used at inference."""
 
+    config: MultVAEConfig
+
     def __init__(self, config: MultVAEConfig, num_items: int, num_users: int = 0) -> None:
-        super().__init__()
+        super().__init__(config)
         del num_users  # every architecture is built by the same call; this one has no user rows
         first, *inner = config.hidden_dims
         decoder_dims = (config.latent_dim, *reversed(config.hidden_dims))
-        self._config = config
         self.input = SparseLinear(num_items, first)
         self.encoder = nn.Sequential(nn.Tanh(), tanh_stack((first, *inner)))
         self.posterior = xavier_linear(config.hidden_dims[-1], 2 * config.latent_dim)
@@ -66,7 +67,7 @@ class MultVAE(Autoencoder):
     @property
     def latent_dim(self) -> int:
         """D, the size of the posterior."""
-        return self._config.latent_dim
+        return self.config.latent_dim
 
     def encode(self, histories: HistoryBatch) -> Tensor:
         """Give the posterior mean, latents_BD."""
@@ -85,7 +86,7 @@ class MultVAE(Autoencoder):
         ``regularizer_B`` is KL(q || N(0, 1)), summed over the D dimensions (a mean would make
         it D times too weak).
         """
-        visible = dropped(normalized(histories), self._config.dropout, generator)
+        visible = dropped(normalized(histories), self.config.dropout, generator)
         mean_BD, log_variance_BD = self._posterior(visible)
         noise_BD = torch.randn(mean_BD.shape, generator=generator, device=generator.device)
         z_BD = mean_BD + noise_BD * torch.exp(0.5 * log_variance_BD)

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.autoencoders.base import Autoencoder
 from service.histories import UNKNOWN_USER, History, HistoryBatch
-from service.retrieval.base import Retriever, TopK, Wanted
+from service.ranker import ModelRanker
+from service.retrieval.base import TopK, Wanted
 
 
 @final
@@ -39,7 +39,13 @@ class Job:
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer to a job: its list, and the latent that it came from."""
+    """The answer to a job: its list, and what to keep of the user.
+
+    Attributes:
+        top: The list.
+        latent_D: The latent that it came from; of a model that keeps histories, the weights of
+            the history's entries.
+    """
 
     top: TopK
     latent_D: NDArray[np.float32]
@@ -49,17 +55,23 @@ class Outcome:
 class Engine:
     """A model and its retriever, on one device. Not thread-safe: one worker runs it."""
 
-    def __init__(self, model: Autoencoder, retriever: Retriever) -> None:
-        self._model = model
-        self._retriever = retriever
-        self._device = model.item_bias_I.device
+    def __init__(self, ranker: ModelRanker) -> None:
+        self._ranker = ranker
+        self._model = ranker.model
+        self._device = ranker.model.item_bias_I.device
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Answer a batch of at least one job, in order."""
+        wanted = [job.wanted for job in jobs]
+        if self._model.keeps_history:
+            histories = [job.history for job in jobs if job.history is not None]
+            batch = HistoryBatch.from_rows(histories, [job.user_index for job in jobs])
+            tops = self._ranker.top_k(batch, wanted)
+            pairs = zip(tops, histories, strict=True)
+            return [Outcome(top, history.weight_N) for top, history in pairs]
         latents_BD = self._latents(jobs)
-        queries_BH = self._model.queries(latents_BD)
-        tops = self._retriever.top_k(queries_BH, [job.wanted for job in jobs])
+        tops = self._ranker.decode(latents_BD, wanted)
         kept_BD = latents_BD.cpu().numpy()
         return [Outcome(top, latent_D.copy()) for top, latent_D in zip(tops, kept_BD, strict=True)]
 

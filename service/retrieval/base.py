@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.histories import HistoryBatch
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -44,5 +46,14 @@ class Retriever(Protocol):
     def name(self) -> str:
         """The mode as ``/models`` shows it."""
 
-    def top_k(self, query_BH: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
-        """Pick ``min(k, eligible)`` items for each of B rows; hidden items never come back."""
+    def top_k(
+        self, query_BH: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
+    ) -> list[TopK]:
+        """Pick ``min(k, eligible)`` items for each of B rows; hidden items never come back.
+
+        Args:
+            query_BH: The last hidden layer; H may be 0.
+            wanted: One per row.
+            histories: Of the same rows; a retriever over an item-item matrix needs them, others
+                pass them over.
+        """

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load, save
 
 from service.autoencoders import ARCHITECTURES
-from service.autoencoders.base import Autoencoder
+from service.autoencoders.base import Autoencoder, TrainableAutoencoder
 from service.checkpoint import build_model
 from service.histories import MAX_WEIGHT, MIN_WEIGHT, UNKNOWN_USER, History, HistoryBatch
 from training.losses import LOSSES
@@ -21,13 +21,29 @@ SMALL = {
 }
 
 
+TRAINABLE = sorted(
+    name for name, known in ARCHITECTURES.items() if issubclass(known.module, TrainableAutoencoder)
+)
+
+
+def built(name: str) -> Autoencoder:
+    torch.manual_seed(7)
+    model = build_model(name, SMALL[name], NUM_ITEMS, NUM_USERS)
+    for parameter in model.parameters():  # biases and user rows start at zero and would hide much
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
 @pytest.fixture(params=sorted(ARCHITECTURES))
 def model(request: pytest.FixtureRequest) -> Autoencoder:
-    torch.manual_seed(7)
-    built = build_model(request.param, SMALL[request.param], NUM_ITEMS, NUM_USERS)
-    for parameter in built.parameters():  # biases and user rows start at zero and would hide much
-        torch.nn.init.normal_(parameter, std=0.3)
-    return built.eval()
+    return built(request.param)
+
+
+@pytest.fixture(params=TRAINABLE)
+def trainable(request: pytest.FixtureRequest) -> TrainableAutoencoder:
+    model = built(request.param)
+    assert isinstance(model, TrainableAutoencoder)
+    return model
 
 
 def rows(*histories: list[int], users: list[int] | None = None) -> HistoryBatch:
@@ -96,27 +112,27 @@ def test_heavier_entries_count_more(model: Autoencoder) -> None:
 
 
 def test_the_training_pass_repeats_with_the_same_seed_and_differs_with_another(
-    model: Autoencoder,
+    trainable: TrainableAutoencoder,
 ) -> None:
     batch = rows(list(range(12)), list(range(5, 20)), users=[2, 5])
 
     def query(seed: int) -> torch.Tensor:
-        return model.training_pass(batch, torch.Generator().manual_seed(seed)).query_BH
+        return trainable.training_pass(batch, torch.Generator().manual_seed(seed)).query_BH
 
     assert torch.equal(query(1), query(1))
     assert not torch.equal(query(1), query(2))
 
 
-def test_one_step_changes_every_parameter(model: Autoencoder) -> None:
+def test_one_step_changes_every_parameter(trainable: TrainableAutoencoder) -> None:
     batch = rows(*[list(range(start, start + 15)) for start in range(12)], users=list(range(12)))
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    noisy = model.training_pass(batch, torch.Generator().manual_seed(3))
-    loss = LOSSES["multinomial"](noisy.query_BH, model, batch) + noisy.regularizer_B
+    before = {name: value.clone() for name, value in trainable.named_parameters()}
+    optimizer = torch.optim.Adam(trainable.parameters(), lr=0.01)
+    noisy = trainable.training_pass(batch, torch.Generator().manual_seed(3))
+    loss = LOSSES["multinomial"](noisy.query_BH, trainable, batch) + noisy.regularizer_B
     torch.autograd.backward(loss.mean())
     optimizer.step()
     unchanged = [
-        name for name, value in model.named_parameters() if torch.equal(value, before[name])
+        name for name, value in trainable.named_parameters() if torch.equal(value, before[name])
     ]
     assert not unchanged
 
@@ -131,7 +147,7 @@ def test_weights_survive_the_file_bit_for_bit(model: Autoencoder) -> None:
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_it_learns_a_checkerboard(model: Autoencoder, loss: str) -> None:
+def test_it_learns_a_checkerboard(trainable: TrainableAutoencoder, loss: str) -> None:
     """Even users like even items, odd users odd ones: the right answer is known by eye."""
     generator = np.random.default_rng(0)
     histories = [
@@ -139,14 +155,14 @@ def test_it_learns_a_checkerboard(model: Autoencoder, loss: str) -> None:
         for user in range(60)
     ]
     batch = HistoryBatch.from_rows(histories, [user % NUM_USERS for user in range(60)])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(trainable.parameters(), lr=0.02)
     noise = torch.Generator().manual_seed(0)
     for _ in range(60):
         optimizer.zero_grad()
-        noisy = model.training_pass(batch, noise)
-        torch.autograd.backward(LOSSES[loss](noisy.query_BH, model, batch).mean())
+        noisy = trainable.training_pass(batch, noise)
+        torch.autograd.backward(LOSSES[loss](noisy.query_BH, trainable, batch).mean())
         optimizer.step()
-    found_BI = scores(model, rows([0, 2, 6], [1, 5, 9]))
+    found_BI = scores(trainable, rows([0, 2, 6], [1, 5, 9]))
     even, odd = found_BI[:, 0::2].mean(dim=1), found_BI[:, 1::2].mean(dim=1)
     assert even[0] > odd[0] + 1
     assert odd[1] > even[1] + 1

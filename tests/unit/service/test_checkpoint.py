@@ -33,7 +33,7 @@ from service.errors import (
 )
 from service.histories import UNKNOWN_USER, History
 from service.manifest import FORMAT_VERSION, Manifest
-from service.retrieval.exact import ExactRetriever
+from service.ranker import ModelRanker
 
 NUM_ITEMS = 12
 USER_IDS = ("u1", "u2", "u3")
@@ -49,9 +49,8 @@ def write_bundle(model_dir: Path, seed: int = 0) -> Path:
         categories=((),) * NUM_ITEMS,
         popularity_I=np.arange(NUM_ITEMS),
     )
-    retriever = ExactRetriever(model.item_vectors_IH, model.item_bias_I)
     histories = [History.of([]), History.of([1, 5]), History.of(range(NUM_ITEMS))]
-    recorded = canaries.record(model, retriever, histories, [UNKNOWN_USER, 2, 0])
+    recorded = canaries.record(ModelRanker(model), histories, [UNKNOWN_USER, 2, 0])
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name="cdae",
@@ -97,8 +96,7 @@ def test_a_bundle_loads_as_it_was_saved(bundle: Path) -> None:
     assert loaded.manifest.positive_threshold == 4
     assert loaded.version == bundle.name
     assert not loaded.model.training
-    retriever = ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
-    canaries.replay(loaded.model, retriever, loaded.canaries)
+    canaries.replay(ModelRanker(loaded.model), loaded.canaries)
 
 
 def test_the_pointer_names_the_newest_bundle(bundle: Path) -> None:
@@ -252,9 +250,8 @@ def test_weights_with_other_values_fail_the_canaries(bundle: Path) -> None:
     save_file(weights, bundle / WEIGHTS, metadata=with_metadata)
     rewrite_manifest(bundle, nothing)
     loaded = load(bundle)
-    retriever = ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
     with pytest.raises(CanaryMismatchError, match="canary 1"):
-        canaries.replay(loaded.model, retriever, loaded.canaries)
+        canaries.replay(ModelRanker(loaded.model), loaded.canaries)
 
 
 @pytest.mark.parametrize("version", ["", "..", "../elsewhere", "/etc", "gone"])

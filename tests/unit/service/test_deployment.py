@@ -9,8 +9,9 @@ from torch import Tensor
 from service import checkpoint, deployment
 from service.deployment import Deployment, Served
 from service.errors import CanaryMismatchError, CheckpointMissingError, UnknownModelError
-from service.histories import History
+from service.histories import History, HistoryBatch
 from service.inference.engine import Engine, Job
+from service.ranker import ModelRanker
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.exact import ExactRetriever
 from service.telemetry import Telemetry
@@ -27,7 +28,7 @@ def test_an_open_deployment_serves_the_bundle_that_current_names(tiny_bundle: Ti
     assert served.digest.startswith(served.version.split("-")[1])
     assert len(served.catalog) == 21
     assert served.positive_threshold == 4
-    assert served.latent_dim == 4
+    assert served.kept_dim == 4
     assert served.retriever_name == "exact"
     assert served.user_index_of == {}
     wanted = Wanted(3, np.empty(0, dtype=np.int64))
@@ -85,9 +86,11 @@ class RecordingRetriever:
         self._retriever = retriever
         self.batch_sizes: list[int] = []
 
-    def top_k(self, query_BH: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
+    def top_k(
+        self, query_BH: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
+    ) -> list[TopK]:
         self.batch_sizes.append(len(wanted))
-        return self._retriever.top_k(query_BH, wanted)
+        return self._retriever.top_k(query_BH, wanted, histories)
 
 
 @pytest.mark.parametrize("num_items", [4, 30])
@@ -98,5 +101,7 @@ def test_a_model_is_warm_for_small_and_large_batches_of_both_kinds(
     retriever = RecordingRetriever(
         ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
     )
-    deployment._warm_up(Served(loaded, Engine(loaded.model, retriever), retriever.name))
+    deployment._warm_up(
+        Served(loaded, Engine(ModelRanker(loaded.model, retriever)), retriever.name)
+    )
     assert retriever.batch_sizes == [1, 1, 2, 2, 8, 8, 32, 32]

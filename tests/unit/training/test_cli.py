@@ -10,6 +10,8 @@ import pytest
 
 from service.settings import Settings
 from training import cli
+from training.verbs import bundles
+from training.verbs import demo as verb_demo
 
 Foldin = Callable[..., int]
 
@@ -200,7 +202,7 @@ def test_the_demo_trains_and_serves_what_it_trained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     served: list[Settings] = []
-    monkeypatch.setattr(cli, "run_service", served.append)
+    monkeypatch.setattr(verb_demo, "run_service", served.append)
     assert foldin("demo", "--epochs", 1, "--out", tmp_path, "--port", 8123) == 0
     assert served[0].model_dir == tmp_path
     assert served[0].port == 8123
@@ -213,7 +215,7 @@ def test_serve_passes_its_options_on_and_leaves_the_rest_to_the_environment(
     foldin: Foldin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Settings] = []
-    monkeypatch.setattr(cli, "run_service", served.append)
+    monkeypatch.setattr(bundles, "run_service", served.append)
     monkeypatch.setenv("FOLDIN_PORT", "8790")
     monkeypatch.setenv("FOLDIN_WORKERS", "3")
     assert foldin("serve", tmp_path, "--workers", 2, "--device", "cpu") == 0

@@ -8,12 +8,12 @@ from service.catalog import Catalog
 from service.checkpoint import Checkpoint, build_model
 from service.histories import History, HistoryBatch
 from service.manifest import Manifest
+from service.ranker import ModelRanker
 from service.retrieval.base import Wanted
 from training import evaluate as module
 from training.baselines import Popularity
 from training.data.split import Split
 from training.evaluate import (
-    AutoencoderRanker,
     aligned,
     evaluate,
     evaluate_by_history_length,
@@ -33,9 +33,7 @@ def test_blocks_of_users_change_nothing(
     planted_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    ranker = AutoencoderRanker(
-        build_model("multvae", {"latent_dim": 4, "hidden_dims": (8,)}, 45, 0)
-    )
+    ranker = ModelRanker(build_model("multvae", {"latent_dim": 4, "hidden_dims": (8,)}, 45, 0))
     whole = evaluate(ranker, planted_split.test)
     monkeypatch.setattr(module, "USERS_PER_BLOCK", 7)
     assert evaluate(ranker, planted_split.test).values == pytest.approx(whole.values)
@@ -54,7 +52,7 @@ def test_a_ranker_ranks_as_the_model_scores() -> None:
     torch.manual_seed(0)
     model = build_model("cdae", {"latent_dim": 4}, 45, 3)
     batch = HistoryBatch.from_rows([History.of([1, 2])], [1])
-    (top,) = AutoencoderRanker(model).top_k(batch, [Wanted(45, np.array([1, 2]))])
+    (top,) = ModelRanker(model).top_k(batch, [Wanted(45, np.array([1, 2]))])
     score_I = (model.encode(batch) @ model.item_vectors_IH.T + model.item_bias_I)[0]
     expected = [i for i in score_I.argsort(descending=True).tolist() if i not in {1, 2}]
     assert top.item_index_K.tolist() == expected

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from service import canaries, checkpoint
 from service.catalog import Catalog
-from service.retrieval.exact import ExactRetriever
+from service.ranker import ModelRanker
 from training import baselines
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
 from training.data.split import Split
 from training.errors import BadInputError
-from training.evaluate import AutoencoderRanker, evaluate
+from training.evaluate import evaluate
 from training.experiment import Experiment, run_experiment
 from training.progress import TrainingProgress, metrics_table, results_table
 
@@ -54,14 +54,13 @@ def test_the_exported_model_is_the_measured_one(
     experiment, _ = run(dataset, model, tmp_path)
     loaded = checkpoint.load(tmp_path)
     assert checkpoint.resolve(tmp_path) == experiment.bundle
-    again = evaluate(AutoencoderRanker(loaded.model), dataset.split.test)
+    again = evaluate(ModelRanker(loaded.model), dataset.split.test)
     assert again == experiment.metrics["test"]
     assert loaded.manifest.metrics["test"]["ndcg@100"] == again.ndcg_at_100
     assert loaded.manifest.positive_threshold == 4
     assert loaded.manifest.training["epochs"] == 3
     assert loaded.user_ids == (dataset.split.user_ids if model == "cdae" else ())
-    retriever = ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
-    canaries.replay(loaded.model, retriever, loaded.canaries)
+    canaries.replay(ModelRanker(loaded.model), loaded.canaries)
 
 
 def test_canaries_are_of_all_lengths_and_hold_nobodys_history(

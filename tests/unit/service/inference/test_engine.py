@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from service import checkpoint
 from service.histories import History
 from service.inference.engine import Engine, Job, Outcome
+from service.ranker import ModelRanker
 from service.retrieval.base import Wanted
-from service.retrieval.exact import ExactRetriever
 
 TinyBundle = Callable[..., Path]
 
 
 def engine_of(model_dir: Path) -> Engine:
     model = checkpoint.load(model_dir, torch.device("cpu")).model
-    return Engine(model, ExactRetriever(model.item_vectors_IH, model.item_bias_I))
+    return Engine(ModelRanker(model))
 
 
 def posted(items: list[int], k: int = 30, user_index: int = -1) -> Job:

@@ -1,0 +1,41 @@
+"""A model and the retriever that fits it: histories in, ranked lists out, everywhere the same."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from service.autoencoders.base import Autoencoder
+from service.histories import HistoryBatch
+from service.retrieval.base import Retriever, TopK, Wanted
+from service.retrieval.exact import ExactRetriever
+from service.retrieval.item_item import ItemItemRetriever
+
+
+def retriever_for(model: Autoencoder) -> Retriever:
+    """Pick how a model's items are found, by the parts that it has."""
+    if model.linear is not None and model.item_vectors_IH.shape[1] == 0:
+        return ItemItemRetriever(model.linear)
+    return ExactRetriever(model.item_vectors_IH, model.item_bias_I, model.linear)
+
+
+@final
+class ModelRanker:
+    """Runs a model as the service does: no dropout, no sampling, exact retrieval."""
+
+    def __init__(self, model: Autoencoder, retriever: Retriever | None = None) -> None:
+        self.model = model
+        self.retriever = retriever or retriever_for(model)
+
+    @torch.inference_mode()
+    def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
+        """Give one list per history; hidden items never come back."""
+        histories = histories.to(self.model.item_bias_I.device)
+        return self.decode(self.model.encode(histories), wanted, histories)
+
+    def decode(
+        self, latents_BD: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
+    ) -> list[TopK]:
+        """Give one list per latent; a model that keeps histories needs these beside."""
+        return self.retriever.top_k(self.model.queries(latents_BD), wanted, histories)

@@ -1,0 +1,27 @@
+"""How each model comes by its weights: by gradients, in closed form, or out of other models."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from training.config import TrainingConfig
+from training.data.datasets import Dataset
+from training.loop import Resumable, TrainingResult, Watcher, train
+from training.task import RankingTask
+
+Fitter = Callable[[TrainingConfig, Dataset, Watcher, Resumable | None], TrainingResult]
+
+# Models that are not trained by gradients over users' histories.
+FITTERS: Final[Mapping[str, Fitter]] = {}
+
+
+def fit(
+    config: TrainingConfig, dataset: Dataset, watcher: Watcher, resumable: Resumable | None = None
+) -> TrainingResult:
+    """Fit the model that the config names; see ``training.loop.train`` for what may be raised."""
+    return FITTERS.get(config.model, _fit_by_gradients)(config, dataset, watcher, resumable)
+
+
+def _fit_by_gradients(
+    config: TrainingConfig, dataset: Dataset, watcher: Watcher, resumable: Resumable | None
+) -> TrainingResult:
+    return train(config, RankingTask(dataset.split), watcher, resumable)

@@ -1,0 +1,92 @@
+"""``foldin train``: a log in, a bundle out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.config import TrainingConfig, parse_setting, read_toml
+from training.data.datasets import Dataset
+from training.experiment import Experiment, run_experiment
+from training.presets import preset
+from training.progress import TrainingProgress, results_table
+from training.verbs.options import (
+    ColumnsOption,
+    DataArgument,
+    Device,
+    ItemsOption,
+    OutOption,
+    ProtocolOption,
+    ThresholdOption,
+    console,
+    data_options,
+    load,
+    refuse_unwritable,
+    write_json,
+)
+
+
+def train(
+    data: DataArgument,
+    model: Annotated[str, typer.Option(help="multvae or cdae.")],
+    out: OutOption,
+    *,
+    items: ItemsOption = None,
+    columns: ColumnsOption = "",
+    protocol: ProtocolOption = "strong",
+    positive_threshold: ThresholdOption = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, repeatable; wins over --config.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the users, at most.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Users a step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Start of all chance in training.")] = None,
+    device: Annotated[Device | None, typer.Option(help="Where to compute. [auto]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Torch threads. [one per core]")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run was.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the record of the run here.")] = None,
+) -> None:
+    """Train a model; write a bundle to OUT/<version>/ and point OUT/CURRENT at it."""
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+    }
+    chosen = {
+        **(read_toml(config) if config else {}),
+        **dict(parse_setting(text) for text in set_ or []),
+        **{key: value for key, value in given.items() if value is not None},
+    }
+    TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
+    refuse_unwritable(out, json)
+    dataset = load(data, data_options(items, columns, protocol, positive_threshold))
+    resolved = TrainingConfig.of(preset(model, dataset.split.train.nnz) | chosen)
+    experiment = train_and_tell(dataset, resolved, out, resume=resume)
+    if json:
+        write_json(json, experiment.to_dict())
+
+
+def train_and_tell(
+    dataset: Dataset, config: TrainingConfig, out: Path, *, resume: bool
+) -> Experiment:
+    """Run an experiment under a progress bar; print its table and where the checkpoint is."""
+    with TrainingProgress(console, config.epochs, dataset.split.train.shape[0]) as progress:
+        experiment = run_experiment(dataset, config, out, progress, resume=resume)
+    console.print(results_table(experiment))
+    result = experiment.result
+    if result.interrupted:
+        console.print(
+            f"interrupted: {out}/CURRENT names the best epoch so far (train --resume goes on)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        f"best epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s, "
+        f"{result.users_per_second:,.0f} users/s; checkpoint {experiment.bundle}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return experiment
