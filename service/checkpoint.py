@@ -42,6 +42,9 @@ POINTER: Final = "CURRENT"
 
 # A pickle (protocol 2 and later) or the zip archive that torch.save writes around one.
 PICKLE_STARTS: Final = (b"\x80", b"PK\x03\x04")
+# A safetensors file begins with the length of its header, 8 bytes, little-endian: one file in 32
+# has 0x80 there first. Zeros and the header's brace follow, which no pickle has at that place.
+SAFETENSORS_GOES_ON: Final = b"\0\0\0\0\0{"
 
 
 @final
@@ -220,7 +223,8 @@ def _verify(path: Path, expected: FileRecord) -> None:
     if not path.is_file():
         raise CheckpointMissingError(f"{path} is missing")
     with path.open("rb") as file:
-        if file.read(4).startswith(PICKLE_STARTS):
+        start = file.read(9)
+        if start.startswith(PICKLE_STARTS) and not start.endswith(SAFETENSORS_GOES_ON):
             raise CheckpointUnsafeError(f"{path} is a pickle; it was not opened")
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -244,7 +248,9 @@ def _load_model(bundle: Path, manifest: Manifest, device: torch.device) -> Autoe
             metadata: dict[str, Any] = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         model.load_state_dict(weights, assign=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
+        if model.linear is not None:
+            model.linear.check()
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         message = str(error).splitlines()[0]
         raise CheckpointCorruptError(f"{bundle / WEIGHTS}: {message}") from error
     if metadata.get("catalog_sha256") != manifest.files[CATALOG].sha256:

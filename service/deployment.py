@@ -8,6 +8,7 @@ from typing import Final, Self, final
 import torch
 
 from service import canaries
+from service.autoencoders.rating_scale import RatingScale
 from service.catalog import Catalog
 from service.checkpoint import Checkpoint, load
 from service.errors import UnknownModelError
@@ -67,6 +68,13 @@ class Served:
     def positive_threshold(self) -> float | None:
         """Ratings below it are seen but not liked; None: every entry is liked."""
         return self.checkpoint.manifest.positive_threshold
+
+    @property
+    def rating_scale(self) -> RatingScale | None:
+        """Of the ratings that the model reads and predicts; None: it reads plain interactions."""
+        model = self.checkpoint.model
+        scale: RatingScale | None = model.config.scale if model.reads_ratings else None
+        return scale
 
     @property
     def kept_dim(self) -> int | None:

@@ -7,6 +7,7 @@ from typing import Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.autoencoders.rating_scale import RatingScale
 from service.catalog import Catalog
 from service.errors import LatentStoreError
 from service.histories import History
@@ -27,8 +28,9 @@ class Evidence:
         cache: How the latent store took part.
         reason: Why the model cannot answer from this; empty when it can.
         liked_N: int64, sorted and unique; what the model encodes, or encoded before.
-        disliked_N: int64, sorted and unique; seen but not liked, none of them in ``liked_N``.
-        history: The liked items with their weights, to be encoded; None where a latent is kept.
+        disliked_N: int64, sorted and unique; seen but not liked, none of them in ``liked_N``. A
+            model that reads ratings encodes all that is rated, and leaves nothing for here.
+        history: What the model encodes, with weights or ratings; None where a latent is kept.
         latent_D: float32, what the model made of ``liked_N`` before; None when nothing was kept.
     """
 
@@ -41,12 +43,18 @@ class Evidence:
 
     @classmethod
     def posted(
-        cls, entries: Sequence[HistoryEntry], catalog: Catalog, positive_threshold: float | None
+        cls,
+        entries: Sequence[HistoryEntry],
+        catalog: Catalog,
+        positive_threshold: float | None,
+        scale: RatingScale | None = None,
     ) -> Self:
         """Read a posted history; ids that the catalogue lacks are passed over.
 
         An item counts once however often it is posted. It is liked if any of its entries is
         unrated or rated ``positive_threshold`` or more, and the largest weight of those counts.
+        A model with a ``scale`` encodes every entry with its rating, of an item's entries the
+        highest, and has no use for weights.
         """
         liked: list[int] = []
         weights: list[float] = []
@@ -55,11 +63,12 @@ class Evidence:
             item_index = catalog.index_of.get(entry.item_id)
             if item_index is None:
                 continue
-            if _is_liked(entry, positive_threshold):
-                liked.append(item_index)
-                weights.append(entry.weight)
-            else:
+            weight = _encoded_as(entry, positive_threshold, scale)
+            if weight is None:
                 disliked.append(item_index)
+            else:
+                liked.append(item_index)
+                weights.append(weight)
         reason = _shortcoming(entries, liked, disliked)
         history = History.of(liked, weights)
         disliked_N = np.setdiff1d(np.array(disliked, dtype=np.int64), history.item_index_N)
@@ -102,8 +111,15 @@ class Evidence:
         return "popularity" if self.reason else "model"
 
 
-def _is_liked(entry: HistoryEntry, positive_threshold: float | None) -> bool:
-    return positive_threshold is None or entry.rating is None or entry.rating >= positive_threshold
+def _encoded_as(
+    entry: HistoryEntry, positive_threshold: float | None, scale: RatingScale | None
+) -> float | None:
+    """Give the weight that an entry is encoded with; None: it is seen, and not encoded."""
+    if scale is not None:
+        return scale.read(entry.rating)
+    if positive_threshold is None or entry.rating is None or entry.rating >= positive_threshold:
+        return entry.weight
+    return None
 
 
 def _shortcoming(

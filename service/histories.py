@@ -23,7 +23,8 @@ class History:
 
     Attributes:
         item_index_N: int64.
-        weight_N: float32, one an entry; 1 for plain implicit feedback.
+        weight_N: float32, one an entry; 1 for plain implicit feedback, the rating for a model that
+            reads ratings.
     """
 
     item_index_N: NDArray[np.int64]
@@ -37,7 +38,8 @@ class History:
             unique_N = np.unique(item_N)
             return cls(unique_N, np.ones(len(unique_N), dtype=np.float32))
         unique_N, position_N = np.unique(item_N, return_inverse=True)
-        weight_N = np.zeros(len(unique_N), dtype=np.float32)
+        # Not from zero up: a weight may be a rating, and a rating below zero.
+        weight_N = np.full(len(unique_N), -np.inf, dtype=np.float32)
         np.maximum.at(weight_N, position_N, np.asarray(weights, dtype=np.float32))
         return cls(unique_N, weight_N)
 
@@ -55,7 +57,8 @@ class HistoryBatch:
 
     Attributes:
         item_index_N: int64, the items of row 0, then those of row 1, and so on.
-        weight_N: float32, one weight an entry; 1 for plain implicit feedback.
+        weight_N: float32, one weight an entry; 1 for plain implicit feedback, the rating for a
+            model that reads ratings.
         offset_B1: int64, B + 1 positions; row b is ``[offset_B1[b], offset_B1[b + 1])``.
         user_index_B: int64, the training row of each user, ``UNKNOWN_USER`` for all others.
     """

@@ -22,6 +22,34 @@ class FileRecord(BaseModel):
 
 
 @final
+class ColdItems(BaseModel):
+    """Items that joined a trained model: what it has of them is predicted from their features."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first_index: int
+    """They are the items from here on, in the order of the catalogue, ..."""
+
+    count: int
+    """... so many of them."""
+
+    without_features: int
+    """How many of them have no feature that the model's items share: they are the average item."""
+
+    features: int
+    """Categories and title words that vectors were predicted from."""
+
+    explained: dict[str, float]
+    """By table of the model: the share of variance that features explain, cross-validated."""
+
+    lift: float
+    """Added to their scores, in standard deviations of scores between items."""
+
+    added_to: str
+    """Version of the bundle that they were added to."""
+
+
+@final
 class Manifest(BaseModel):
     """What ``manifest.json`` holds; the sha256 of its bytes is the digest of the whole bundle."""
 
@@ -49,13 +77,16 @@ class Manifest(BaseModel):
     """``valid`` and ``test`` figures of the weights in this bundle."""
 
     positive_threshold: float | None
-    """Ratings below it are seen but not liked; None: every entry is liked."""
+    """Ratings below it are seen but not liked; None: every entry is liked, or is read as rated."""
 
     num_items: int
     """Items of the catalogue, rows of the item matrix."""
 
     num_users: int
     """Users with a row of their own in the model."""
+
+    cold_items: tuple[ColdItems, ...] = ()
+    """Items that were added after the training; ``metrics`` are without them."""
 
     versions: dict[str, str]
     """Libraries that wrote the bundle."""

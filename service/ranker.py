@@ -16,7 +16,7 @@ from service.retrieval.item_item import ItemItemRetriever
 def retriever_for(model: Autoencoder) -> Retriever:
     """Pick how a model's items are found, by the parts that it has."""
     if model.linear is not None and model.item_vectors_IH.shape[1] == 0:
-        return ItemItemRetriever(model.linear)
+        return ItemItemRetriever(model.linear, model.item_bias_I)
     return ExactRetriever(model.item_vectors_IH, model.item_bias_I, model.linear)
 
 

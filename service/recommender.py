@@ -129,7 +129,9 @@ class Recommender:
         """Take what was posted, else look up what is kept; a broken store keeps nothing."""
         if query.history is not None or query.user_id is None:
             entries = query.history or ()
-            evidence = Evidence.posted(entries, served.catalog, served.positive_threshold)
+            evidence = Evidence.posted(
+                entries, served.catalog, served.positive_threshold, served.rating_scale
+            )
         else:
             try:
                 with self.telemetry.stage_seconds.labels("store_get").time():

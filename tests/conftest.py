@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from service import canaries, checkpoint
+from service.autoencoders.item_item import ItemItem
 from service.canaries import Canary
 from service.catalog import Catalog
 from service.histories import UNKNOWN_USER, History
@@ -45,7 +46,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 TINY: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 4, "hidden_dims": [8]},
+    "betavae": {"latent_dim": 4, "hidden_dims": [8]},
+    "recvae": {"latent_dim": 4, "hidden_dim": 8},
     "cdae": {"latent_dim": 6},
+    "ease": {"num_weights": 200},
+    "edlae": {"num_weights": 200},
+    "elsa": {"latent_dim": 6},
+    "hybrid": {
+        "parents": [
+            {"architecture": "cdae", "config": {"latent_dim": 6}},
+            {"architecture": "multvae", "config": {"latent_dim": 4, "hidden_dims": [8]}},
+        ]
+    },
+    "autoencoder": {"latent_dim": 4, "hidden_dims": [8]},
+    "dae": {"latent_dim": 4, "hidden_dims": [8]},
+    "multdae": {"latent_dim": 6},
+    "autorec-user": {"latent_dim": 6},
+    "autorec-item": {"latent_dim": 6},
 }
 
 
@@ -67,6 +84,8 @@ def _write_bundle(
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.5, generator=generator)
+    if model.linear is not None:
+        _fill(model.linear, generator)
     histories = [History.of([0]), History.of([1, 2, 3])]
     recorded = [
         Canary(c.history, c.user_index, TopK(c.top.item_index_K, c.top.score_K + canary_error))
@@ -89,6 +108,17 @@ def _write_bundle(
     }
     files = checkpoint.bundle_files(model, catalog, user_ids, recorded)
     return checkpoint.save(Manifest(**(first_page | manifest)), files, model_dir)
+
+
+def _fill(matrix: ItemItem, generator: torch.Generator) -> None:
+    """Give a sparse matrix as many random entries as it has room for, anywhere."""
+    num_items = matrix.num_items
+    drawn_M = torch.randperm(num_items**2, generator=generator)[: len(matrix.weight_M)]
+    cell_M = drawn_M.sort().values
+    starts_I1 = torch.arange(num_items + 1) * num_items
+    matrix.offset_I1.copy_(torch.searchsorted(cell_M, starts_I1))
+    matrix.item_index_M.copy_(cell_M % num_items)
+    matrix.weight_M.normal_(0, 0.5, generator=generator)
 
 
 def plain_catalog(num_items: int, seed: int = 0) -> Catalog:

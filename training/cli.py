@@ -7,10 +7,13 @@ from rich.console import Console
 
 from service.errors import FoldinError, SettingsError
 from training.errors import BadInputError
+from training.verbs.add_items import add_items
 from training.verbs.bundles import inspect, serve, verify
+from training.verbs.compare import compare
 from training.verbs.demo import demo
 from training.verbs.evaluate import evaluate
 from training.verbs.train import train
+from training.verbs.tune import tune
 
 app = typer.Typer(
     help="Train autoencoder recommenders, measure them, serve them.",
@@ -19,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # help stays whole: "[auto]" is a default and no tag
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, evaluate, inspect, verify, serve):
+for verb in (demo, train, evaluate, compare, tune, add_items, inspect, verify, serve):
     app.command()(verb)
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from service.autoencoders import ARCHITECTURES
 from training.errors import BadInputError
@@ -25,8 +33,20 @@ class TrainingConfig(BaseModel):
     architecture: dict[str, Any] = Field(default_factory=dict)
     """Fields of the architecture's config that differ from its defaults."""
 
-    loss: Literal["multinomial", "logistic"] = "multinomial"
-    """Which likelihood reconstructs a history."""
+    loss: Literal["multinomial", "logistic", "squared", "masked"] = "multinomial"
+    """How far a reconstruction is from the history: two negative log-likelihoods, and squares.
+
+    Models of ratings have the last one, squares over the ratings that are there and no others.
+    """
+
+    unobserved_weight: float = Field(1.0, ge=0)
+    """Weight of an absent item's square beside the 1 of an observed one (squared loss)."""
+
+    negatives: int = Field(0, ge=0)
+    """Absent items drawn for each batch to stand for all of them; 0 takes all, exactly.
+
+    For catalogues whose scores are what a step spends its time on: hundreds of thousands of items.
+    """
 
     learning_rate: float = Field(1e-3, gt=0)
     """Step of Adam, at the start."""
@@ -44,19 +64,31 @@ class TrainingConfig(BaseModel):
     """Passes over the training users, at most."""
 
     patience: int = Field(20, ge=1)
-    """Epochs without a better validation NDCG@100 after which training stops."""
+    """Epochs without a better validation NDCG@100, or RMSE of ratings, that end training."""
 
     max_grad_norm: float = Field(5.0, gt=0)
     """Gradients longer than this are scaled down to it: one odd batch cannot wreck a run."""
 
     beta_cap: float = Field(0.2, ge=0)
-    """Weight of the KL term once it is annealed (variational models)."""
+    """Weight of the KL term once it is annealed (variational models).
+
+    RecVAE multiplies it by the number of the user's items: there it is the gamma of the paper.
+    """
+
+    beta_schedule: Literal["linear", "constant", "cyclical"] = "linear"
+    """How beta comes to its cap: in a line, not at all, or in a line again and again.
+
+    Cyclical as in Fu et al. (2019): each cycle frees the posterior once more.
+    """
 
     anneal_fraction: float = Field(0.85, ge=0, le=1)
-    """Share of all steps over which beta climbs from 0 to its cap, in a line.
+    """Share of all steps, or of each cycle's, over which beta climbs from 0 to its cap.
 
     A share, not a number of steps: with the published 200,000 steps small data never anneals.
     """
+
+    cycles: int = Field(4, ge=1)
+    """Climbs of a cyclical beta over all epochs."""
 
     seed: int = Field(0, ge=0, lt=2**63)
     """Start of all chance: weights, order, noise."""
@@ -66,6 +98,13 @@ class TrainingConfig(BaseModel):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto prefers CUDA."""
+
+    @field_validator("negatives")
+    @classmethod
+    def _needs_no_sample(cls, negatives: int, info: ValidationInfo) -> int:
+        if negatives and info.data.get("loss") in {"squared", "masked"}:
+            raise ValueError("squares have a closed form, or are over ratings alone: leave it at 0")
+        return negatives
 
     def to_json(self) -> bytes:
         """Write the config; equal configs give equal bytes."""
@@ -82,6 +121,11 @@ class TrainingConfig(BaseModel):
         name = own.get("model")
         if name not in ARCHITECTURES:
             raise BadInputError(f"unknown model {name!r}; there are: {', '.join(ARCHITECTURES)}")
+        reads_ratings = ARCHITECTURES[name].module.reads_ratings
+        if reads_ratings:
+            own = {"loss": "masked", **own}
+        if (own.get("loss") == "masked") != reads_ratings:
+            raise BadInputError(f"{name} cannot have the loss {own['loss']!r}")
         shape = {key: value for key, value in settings.items() if key not in cls.model_fields}
         try:
             config = cls(**own)

@@ -1,7 +1,7 @@
 """Measure a model on held-out users, through the retrieval that production uses."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol, final
 
 import numpy as np
@@ -54,17 +54,23 @@ class PlainRetriever:
 
 def evaluate(ranker: Ranker, held_out: HeldOut) -> RankingMetrics:
     """Rank the whole catalogue for every held-out user, history hidden, and compare."""
-    return ranking_metrics(ranked_lists(ranker, held_out), _rows(held_out.target))
+    return ranking_metrics(ranked_lists(ranker, held_out), rows_of(held_out.target))
 
 
 def evaluate_by_history_length(ranker: Ranker, held_out: HeldOut) -> dict[str, RankingMetrics]:
     """Measure as ``evaluate`` does, and again within each band of history lengths."""
-    lists = ranked_lists(ranker, held_out)
-    targets = _rows(held_out.target)
+    return metrics_by_history_length(ranked_lists(ranker, held_out), held_out)
+
+
+def metrics_by_history_length(
+    lists: Sequence[NDArray[np.int64]], held_out: HeldOut
+) -> dict[str, RankingMetrics]:
+    """Measure the lists of held-out users, of all and within each band of history lengths."""
+    targets = rows_of(held_out.target)
     length_U = np.diff(held_out.history.indptr)
     measured = {"all": ranking_metrics(lists, targets)}
     for low, high in itertools.pairwise(LENGTH_BANDS):
-        inside = np.flatnonzero((length_U >= low) & (length_U < high))
+        inside = np.flatnonzero((length_U >= low) & (length_U < high)).tolist()
         name = f"history {low}-{high - 1}" if high < LENGTH_BANDS[-1] else f"history {low}+"
         band = ranking_metrics([lists[u] for u in inside], [targets[u] for u in inside])
         if band.users:
@@ -74,16 +80,22 @@ def evaluate_by_history_length(ranker: Ranker, held_out: HeldOut) -> dict[str, R
 
 def ranked_lists(ranker: Ranker, held_out: HeldOut) -> list[NDArray[np.int64]]:
     """Rank the catalogue for every held-out user, block by block; histories are hidden."""
-    lists: list[NDArray[np.int64]] = []
+    return [
+        top.item_index_K
+        for histories, wanted in blocks(held_out)
+        for top in ranker.top_k(histories, wanted)
+    ]
+
+
+def blocks(held_out: HeldOut) -> Iterator[tuple[HistoryBatch, list[Wanted]]]:
+    """Give the held-out users block by block: their histories, and lists that hide these."""
     for start in range(0, len(held_out.user_ids), USERS_PER_BLOCK):
         stop = start + USERS_PER_BLOCK
         history = held_out.history[start:stop]
         histories = HistoryBatch.from_csr(
             history.indptr, history.indices, history.data, held_out.user_index_U[start:stop]
         )
-        wanted = [Wanted(LIST_LENGTH, seen_N) for seen_N in _rows(history)]
-        lists += [top.item_index_K for top in ranker.top_k(histories, wanted)]
-    return lists
+        yield histories, [Wanted(LIST_LENGTH, seen_N) for seen_N in rows_of(history)]
 
 
 def aligned(held_out: HeldOut, item_ids: Sequence[str], loaded: Checkpoint) -> HeldOut:
@@ -103,9 +115,19 @@ def aligned(held_out: HeldOut, item_ids: Sequence[str], loaded: Checkpoint) -> H
     )
 
 
-def _rows(matrix: csr_array) -> list[NDArray[np.int64]]:
+def rows_of(matrix: csr_array) -> list[NDArray[np.int64]]:
     """Split the item indices of a CSR matrix into its rows."""
     return np.split(matrix.indices.astype(np.int64), matrix.indptr[1:-1])
+
+
+def csr_of(histories: HistoryBatch, num_items: int) -> csr_array:
+    """Give histories as a matrix of their weights, float32 [B, I]."""
+    entries = (
+        histories.weight_N.numpy(),
+        histories.item_index_N.numpy(),
+        histories.offset_B1.numpy(),
+    )
+    return csr_array(entries, shape=(len(histories), num_items))
 
 
 def _with_columns(matrix: csr_array, column_of_I: NDArray[np.int64], num_items: int) -> csr_array:

@@ -1,22 +1,19 @@
 """One training run from data to bundle, and the record of it."""
 
 import hashlib
-import resource
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from service.ranker import ModelRanker
-from training.baselines import measure_baselines
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
-from training.evaluate import evaluate
 from training.export import export
 from training.fitting import fit
 from training.loop import Resumable, TrainingResult, Watcher
-from training.metrics import RankingMetrics
+from training.measurement import Figures, measure, measure_rivals
+from training.memory import peak_bytes
+from training.posterior import posterior_record
 from training.state import STATE_FILE
 
 
@@ -28,16 +25,18 @@ class Experiment:
     Attributes:
         config: The run.
         result: The trained model and its epochs.
-        metrics: ``valid`` and ``test`` of the model.
+        metrics: ``valid`` and ``test`` of the model, and what ``measure`` has beside.
         baselines: ``valid`` and ``test`` of each rival, by name.
         bundle: Where the checkpoint is.
+        posterior: Of a variational model, what its dimensions say; else empty.
     """
 
     config: TrainingConfig
     result: TrainingResult
-    metrics: Mapping[str, RankingMetrics]
-    baselines: Mapping[str, Mapping[str, RankingMetrics]]
+    metrics: Mapping[str, Figures]
+    baselines: Mapping[str, Mapping[str, Figures]]
     bundle: Path
+    posterior: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the record as ``--json`` writes it."""
@@ -49,9 +48,11 @@ class Experiment:
             "epochs": len(self.result.reports),
             "best_epoch": self.result.best_epoch,
             "interrupted": self.result.interrupted,
+            **({"facts": dict(self.result.facts)} if self.result.facts else {}),
+            **self.posterior,
             "seconds": self.result.seconds,
             "users_per_second": self.result.users_per_second,
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": peak_bytes(),
             "checkpoint": str(self.bundle),
             "baselines": {
                 name: {part: metrics.to_dict() for part, metrics in parts.items()}
@@ -74,23 +75,16 @@ def run_experiment(
     """
     resumable = Resumable(model_dir, _fingerprint(dataset, config), resume)
     result = fit(config, dataset, watcher, resumable)
-    ranker = ModelRanker(result.model)
-    metrics = {
-        "valid": evaluate(ranker, dataset.split.valid),
-        "test": evaluate(ranker, dataset.split.test),
-    }
-    figures = {part: measured.to_dict() for part, measured in metrics.items()}
+    metrics = measure(result.model, dataset)
+    figures: dict[str, Any] = {part: measured.to_dict() for part, measured in metrics.items()}
+    if result.facts:
+        figures["facts"] = dict(result.facts)
     # The bundle first: a run that is stopped while the rivals are measured has lost nothing.
     bundle = export(result.model, dataset, config, figures, model_dir)
     if not result.interrupted:  # what is finished needs no resuming, and the state is large
         (model_dir / STATE_FILE).unlink(missing_ok=True)
-    return Experiment(config, result, metrics, measure_baselines(dataset.split), bundle)
-
-
-def peak_memory_bytes() -> int:
-    """Give the most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+    posterior = posterior_record(result.model, dataset.split.train)
+    return Experiment(config, result, metrics, measure_rivals(dataset), bundle, posterior)
 
 
 def _fingerprint(dataset: Dataset, config: TrainingConfig) -> str:

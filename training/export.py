@@ -44,7 +44,9 @@ def export(
         The directory of the new bundle.
     """
     user_ids = dataset.split.user_ids if model.num_users else ()
-    files = checkpoint.bundle_files(model, dataset.catalog, user_ids, _canaries(model, config.seed))
+    files = checkpoint.bundle_files(
+        model, dataset.catalog, user_ids, draw_canaries(model, config.seed)
+    )
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=config.model,
@@ -55,6 +57,7 @@ def export(
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "protocol": dataset.split.protocol,
+            "split_seed": dataset.split_seed,
             "train_users": dataset.split.train.shape[0],
             "train_interactions": dataset.split.train.nnz,
         },
@@ -69,15 +72,21 @@ def export(
     return checkpoint.save(manifest, files, model_dir)
 
 
-def _canaries(model: Autoencoder, seed: int) -> list[Canary]:
+def draw_canaries(model: Autoencoder, seed: int) -> list[Canary]:
+    """Record what a model answers to histories drawn by chance, of ``CANARY_LENGTHS``."""
     generator = np.random.default_rng(seed)
-    histories = [
-        History.of(generator.choice(model.num_items, min(length, model.num_items), replace=False))
-        for length in CANARY_LENGTHS
-    ]
+    histories = [_drawn_history(model, length, generator) for length in CANARY_LENGTHS]
     # Half of them as known users, where the model has rows for users.
     users = [
         int(generator.integers(model.num_users)) if model.num_users and number % 2 else UNKNOWN_USER
         for number in range(len(histories))
     ]
     return canaries.record(ModelRanker(model), histories, users)
+
+
+def _drawn_history(model: Autoencoder, length: int, generator: np.random.Generator) -> History:
+    item_N = generator.choice(model.num_items, min(length, model.num_items), replace=False)
+    if not model.reads_ratings:
+        return History.of(item_N)
+    scale = model.config.scale
+    return History.of(item_N, generator.uniform(scale.lowest, scale.highest, len(item_N)))

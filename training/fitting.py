@@ -5,13 +5,22 @@ from typing import Final
 
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
+from training.hybrid import fit_hybrid
+from training.linear import fit_linear
 from training.loop import Resumable, TrainingResult, Watcher, train
+from training.ratings import fit_by_items, fit_by_users
 from training.task import RankingTask
 
 Fitter = Callable[[TrainingConfig, Dataset, Watcher, Resumable | None], TrainingResult]
 
 # Models that are not trained by gradients over users' histories.
-FITTERS: Final[Mapping[str, Fitter]] = {}
+FITTERS: Final[Mapping[str, Fitter]] = {
+    "ease": fit_linear,
+    "edlae": fit_linear,
+    "hybrid": fit_hybrid,
+    "autorec-user": fit_by_users,
+    "autorec-item": fit_by_items,
+}
 
 
 def fit(

@@ -5,10 +5,10 @@ Knows nothing of files to read, of bundles to write or of the terminal.
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from service.device import pick_device
 from service.histories import HistoryBatch
 from training.config import TrainingConfig
 from training.errors import TrainingDivergedError
-from training.losses import LOSSES
+from training.objective import objective
 from training.state import EpochReport, Run, load_state, save_state
 from training.task import Task
 
@@ -68,11 +68,12 @@ class TrainingResult:
 
     Attributes:
         model: Frozen.
-        reports: One per epoch.
-        best_epoch: The epoch with the best validation NDCG@100.
+        reports: One per epoch; none without epochs.
+        best_epoch: The epoch with the best validation NDCG@100, or RMSE of ratings.
         interrupted: Whether Ctrl-C ended the run early.
         seconds: Training and validation together, interruptions left out.
         users_per_second: Over the training steps.
+        facts: What else there is to tell, by name: what validation chose, what pruning cost.
     """
 
     model: Autoencoder
@@ -81,6 +82,7 @@ class TrainingResult:
     interrupted: bool
     seconds: float
     users_per_second: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -126,7 +128,15 @@ def _save(run: Run, resumable: Resumable) -> float:
 
 
 def beta_at(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Weight of the KL term at a step: a line from 0 to ``beta_cap``, then flat."""
+    """Weight of the KL term at a step, counted from 1, under the schedule of the config.
+
+    A line from 0 to ``beta_cap``, then flat; a cyclical schedule is that line on every one of
+    ``cycles`` equal parts of the run.
+    """
+    if config.beta_schedule == "constant":
+        return config.beta_cap
+    if config.beta_schedule == "cyclical":  # as far as a run of one cycle would be
+        step = (step * config.cycles - 1) % total_steps + 1
     anneal_steps = config.anneal_fraction * total_steps
     return config.beta_cap * min(1.0, step / anneal_steps) if anneal_steps else config.beta_cap
 
@@ -148,11 +158,13 @@ def _start(config: TrainingConfig, task: Task) -> Run:
         model = build_model(config.model, config.architecture, num_items, num_users).to(device)
     if not isinstance(model, TrainableAutoencoder):
         raise TypeError(f"{config.model} has a closed form; gradients do not train it")
+    noise = torch.Generator(device).manual_seed(config.seed)
     return Run(
         model=model,
+        loss=objective(config, task.rows, noise),
         optimizers={phase.name: _optimizer(phase, config) for phase in model.phases()},
         order=torch.Generator().manual_seed(config.seed),
-        noise=torch.Generator(device).manual_seed(config.seed),
+        noise=noise,
     )
 
 
@@ -206,7 +218,9 @@ def _step(run: Run, config: TrainingConfig, batch: HistoryBatch, phase: Phase, s
     run.model.zero_grad(set_to_none=True)
     noisy = run.model.training_pass(batch, run.noise)
     # KL is summed over dimensions and averaged over users, like the likelihood beside it.
-    reconstruction_B = LOSSES[config.loss](noisy.query_BH, run.model, batch)
+    reconstruction_B = noisy.loss_B
+    if reconstruction_B is None:
+        reconstruction_B = run.loss(noisy.query_BH, run.model, batch)
     mean_loss = (reconstruction_B + sums.beta * noisy.regularizer_B).mean()
     torch.autograd.backward(mean_loss, inputs=phase.parameters)
     clip_grad_norm_(phase.parameters, config.max_grad_norm)

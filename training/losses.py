@@ -2,7 +2,8 @@
 
 Scores are ``query_BH @ item_vectors_IH.T + item_bias_I``. The sum over all items runs block by
 block; with several blocks each is recomputed in the backward pass, so that memory stays at one
-block of scores however large the catalogue is. The sum over a user's own entries is one bag.
+block of scores however large the catalogue is. A sum of squares has a closed form instead. The
+weighted sum over a user's own entries is one bag.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from service.autoencoders.base import Autoencoder
 from service.histories import HistoryBatch
+from training.entry_scores import bag, entry_scores
 
 ITEM_BLOCK: Final = 16_384
 
@@ -28,8 +30,8 @@ def multinomial(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> 
     logsumexp needs every item.
     """
     log_partition_B = torch.logsumexp(_per_block(_logsumexp, query_BH, model), dim=1)
-    total_weight_B = targets.sum_per_row(targets.weight_N)
-    return total_weight_B * log_partition_B - _entry_scores(query_BH, model, targets)
+    total_weight_B = targets.sum_per_row(targets.weight_N.to(query_BH.dtype))
+    return total_weight_B * log_partition_B - _weighted_score(query_BH, model, targets)
 
 
 def logistic(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> Tensor:
@@ -40,29 +42,55 @@ def logistic(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> Ten
     """
     softplus_B = _per_block(_softplus_sum, query_BH, model).sum(dim=1)
     binary = targets.with_weights(torch.ones_like(targets.weight_N))
-    return softplus_B - _entry_scores(query_BH, model, binary)
+    return softplus_B - _weighted_score(query_BH, model, binary)
 
 
-LOSSES: Final[dict[str, Loss]] = {"multinomial": multinomial, "logistic": logistic}
+def squared(
+    query_BH: Tensor, model: Autoencoder, targets: HistoryBatch, unobserved_weight: float = 1.0
+) -> Tensor:
+    """Squared distance to the binary history, sum_i c_i (score_i - x_i)^2, [B].
+
+    c_i is 1 for the user's own items and ``unobserved_weight`` for all others, as in Hu, Koren
+    and Volinsky (2008); the weights of entries do not count here. The sum of all squares is a
+    quadratic form in the query: with G = V'V and c = V'b it is q'Gq + 2 q'c + b'b, exactly and
+    without one of the B x I scores. It holds H x H numbers however large the catalogue is, and
+    costs I H^2 instead of the B I H of blocks: less where a batch has more users than the last
+    hidden layer has units.
+    """
+    vectors_IH, bias_I = model.item_vectors_IH, model.item_bias_I
+    through_gram_BH = query_BH @ (vectors_IH.T @ vectors_IH) + 2 * (bias_I @ vectors_IH)
+    all_squares_B = (query_BH * through_gram_BH).sum(dim=1) + bias_I.square().sum()
+    score_N = entry_scores(query_BH, model, targets)
+    own_N = (score_N - 1).square() - unobserved_weight * score_N.square()
+    return unobserved_weight * all_squares_B + targets.sum_per_row(own_N)
 
 
-def _entry_scores(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> Tensor:
+def masked_squared(
+    query_BH: Tensor, model: Autoencoder, targets: HistoryBatch, row_length: float = 1.0
+) -> Tensor:
+    """Squared error of predicted ratings, over the ratings that are there and no others, [B].
+
+    Sedhain et al. (2015), equation 2, over ``row_length``, the mean number of ratings in a row:
+    the mean over rows is then the squared error of a rating, on data of any size.
+    """
+    error_N = entry_scores(query_BH, model, targets) - targets.weight_N
+    return targets.sum_per_row(error_N.square()) / row_length
+
+
+LOSSES: Final[dict[str, Loss]] = {
+    "multinomial": multinomial,
+    "logistic": logistic,
+    "squared": squared,
+}
+
+
+def _weighted_score(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> Tensor:
     """Sum the weighted scores of each user's own entries: sum_n w_n (q . v_n + b_n), [B]."""
     # q . (sum_n w_n v_n): one bag per user, never an N x H gather.
-    bag_BH = _bag(model.item_vectors_IH, targets)
-    bag_B1 = _bag(model.item_bias_I[:, None], targets)
+    weight_N = targets.weight_N.to(query_BH.dtype)
+    bag_BH = bag(targets.item_index_N, model.item_vectors_IH, targets.offset_B1, weight_N)
+    bag_B1 = bag(targets.item_index_N, model.item_bias_I[:, None], targets.offset_B1, weight_N)
     return (query_BH * bag_BH).sum(dim=1) + bag_B1[:, 0]
-
-
-def _bag(table_IH: Tensor, targets: HistoryBatch) -> Tensor:
-    return functional.embedding_bag(
-        targets.item_index_N,
-        table_IH,
-        targets.offset_B1,
-        mode="sum",
-        per_sample_weights=targets.weight_N.to(table_IH.dtype),
-        include_last_offset=True,
-    )
 
 
 def _per_block(

@@ -1,6 +1,7 @@
 """Ranking metrics as Liang et al. (2018) define them, averaged over users with a target.
 
-Both cut the ideal at ``min(K, targets)``: a user with two targets can reach 1.
+Both cut the ideal at ``min(K, targets)``: a user with two targets can reach 1. ``recall_all@20``
+divides by all targets instead, as the papers after LightGCN (2020) do on their fixed splits.
 """
 
 from collections.abc import Sequence
@@ -63,7 +64,9 @@ def ranking_metrics(
         values={
             "recall@20": _mean(recall(hits_UK, num_targets_U, 20)),
             "recall@50": _mean(recall(hits_UK, num_targets_U, 50)),
+            "recall_all@20": _mean(hits_UK[:, :20].sum(axis=1) / num_targets_U),
             "ndcg@10": _mean(ndcg(hits_UK, num_targets_U, 10)),
+            "ndcg@20": _mean(ndcg(hits_UK, num_targets_U, 20)),
             "ndcg@100": _mean(ndcg_U),
         },
         users=len(measured),

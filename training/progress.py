@@ -16,10 +16,11 @@ from rich.table import Table
 
 from training.baselines import EASE_MAX_ITEMS
 from training.experiment import Experiment
-from training.metrics import RankingMetrics
+from training.measurement import Figures
 from training.state import EpochReport
 
-COLUMNS: Final = ("recall@20", "recall@50", "ndcg@10", "ndcg@100")
+COLUMNS: Final[tuple[str, ...]] = ("recall@20", "recall@50", "ndcg@10", "ndcg@100")
+RATING_COLUMNS: Final[tuple[str, ...]] = ("rmse", "mae")
 
 
 @final
@@ -63,7 +64,7 @@ class TrainingProgress:
         annealing = f"beta {report.beta:.3f}  " if report.regularizer else ""
         line = (
             f"loss {report.loss:.2f}  {annealing}"
-            f"ndcg@100 {report.valid['ndcg@100']:.4f} (best {best_epoch})  "
+            f"{_selecting(report)} (best {best_epoch})  "
             f"{self._users / report.train_s:,.0f} users/s"
         )
         self._bar.update(self._task, completed=report.epoch, description=line)
@@ -78,20 +79,41 @@ class TrainingProgress:
 
 
 def results_table(experiment: Experiment) -> Table:
-    """Set the model beside its rivals, on test users."""
-    rivals = {name: parts["test"] for name, parts in experiment.baselines.items()}
-    rows = {**rivals, experiment.config.model: experiment.metrics["test"]}
+    """Set the model beside its rivals, on test users or test ratings."""
+    name = experiment.config.model
+    rows = {rival: parts["test"] for rival, parts in experiment.baselines.items()}
+    rows[name] = experiment.metrics["test"]
+    if "test_folded_in" in experiment.metrics:
+        rows[f"{name}, folded in"] = experiment.metrics["test_folded_in"]
+    if _are_ratings(rows):
+        return metrics_table(rows, "test ratings")
     table = metrics_table(rows, "test users")
-    if not any(name.startswith("ease") for name in rivals):
-        table.caption = f"EASE left out: more than {EASE_MAX_ITEMS:,} items"
+    if not any(rival.startswith("ease") for rival in rows if rival != name):
+        table.caption = f"EASE left out: more than {EASE_MAX_ITEMS:,} items, or than memory holds"
     return table
 
 
-def metrics_table(rows: Mapping[str, RankingMetrics], title: str) -> Table:
-    """Set metrics in rows by name, with the number of users that they are over."""
-    left_out = max(metrics.users_without_target for metrics in rows.values())
-    table = Table("", *COLUMNS, "users", title=f"{title} ({left_out:,} without a target left out)")
-    for name, metrics in rows.items():
-        figures = [f"{metrics.values[column]:.4f}" for column in COLUMNS]
-        table.add_row(name, *figures, f"{metrics.users:,}")
+def metrics_table(rows: Mapping[str, Figures], title: str) -> Table:
+    """Set metrics in rows by name, with the number of users or ratings that they are over."""
+    figures = {name: metrics.to_dict() for name, metrics in rows.items()}
+    columns, counted, left_out = COLUMNS, "users", "users_without_target"
+    note = "without a target left out"
+    if _are_ratings(rows):
+        columns, counted, left_out = RATING_COLUMNS, "ratings", "strays"
+        note = "of users or items unknown in training"
+    most = max(row[left_out] for row in figures.values())
+    table = Table("", *columns, counted, title=f"{title} ({most:,} {note})")
+    for name, row in figures.items():
+        shown = [f"{row[column]:.4f}" for column in columns]
+        table.add_row(name, *shown, f"{row[counted]:,}")
     return table
+
+
+def _are_ratings(rows: Mapping[str, Figures]) -> bool:
+    return all("rmse" in metrics.to_dict() for metrics in rows.values())
+
+
+def _selecting(report: EpochReport) -> str:
+    """Show the validation figure that selects the epoch."""
+    name = "rmse" if "rmse" in report.valid else "ndcg@100"
+    return f"{name} {report.valid[name]:.4f}"

@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from service.autoencoders.base import TrainableAutoencoder
 from training.errors import BadInputError
+from training.losses import Loss
 
 STATE_FILE: Final = ".training-state.safetensors"
 
@@ -30,7 +31,7 @@ class EpochReport:
     Attributes:
         epoch: Counted from 1.
         loss: Mean over users, the KL term and beta included.
-        regularizer: Mean KL per user.
+        regularizer: Mean over users of what beta weighs: the KL, in RecVAE times their items.
         beta: At the end of the epoch.
         valid: Validation metrics by name.
         train_s: Seconds spent on training steps.
@@ -49,9 +50,13 @@ class EpochReport:
 @final
 @dataclass(slots=True)
 class Run:
-    """Everything that a resumed run must have as the interrupted one had it."""
+    """Everything that a resumed run must have as the interrupted one had it.
+
+    ``loss`` keeps nothing of its own: what it draws comes from ``noise``.
+    """
 
     model: TrainableAutoencoder
+    loss: Loss
     optimizers: Mapping[str, torch.optim.Optimizer]
     order: Generator
     noise: Generator

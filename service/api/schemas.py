@@ -68,10 +68,10 @@ class HistoryObject(Message):
     """The item; an id counts once however often it is posted."""
 
     rating: float | None = None
-    """Below the model's positive threshold: seen, but not liked."""
+    """Below the model's positive threshold: seen, but not liked. Models of ratings encode it."""
 
     weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
-    """How much the interaction says, relative to the others."""
+    """How much the interaction says, relative to the others; not to models of ratings."""
 
 
 Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_right")]

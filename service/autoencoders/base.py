@@ -5,7 +5,7 @@ Shapes: B users, I items, D latent, H last hidden layer, N history entries in th
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 from torch import Generator, Tensor, nn
 
@@ -21,10 +21,13 @@ class TrainingPass:
     Attributes:
         query_BH: The last hidden layer under dropout, corruption and sampling.
         regularizer_B: What beta weighs, per user: the KL term of a VAE, zeros without one.
+        loss_B: How far the reconstruction is from the history, where the model has a measure of
+            its own; None: the loss that the run names.
     """
 
     query_BH: Tensor
     regularizer_B: Tensor
+    loss_B: Tensor | None = None
 
 
 @final
@@ -54,15 +57,20 @@ class Autoencoder(nn.Module, ABC):
 
     Attributes:
         config: The frozen dataclass that it was built from: with the weights, all there is.
+        reads_ratings: Whether the weights of entries are ratings, and scores predict ratings; the
+            config then has a ``scale``.
     """
 
+    reads_ratings: ClassVar[bool] = False
     item_vectors_IH: Tensor
     item_bias_I: Tensor
-    linear: ItemItem | None = None
+    linear: ItemItem | None
 
     def __init__(self, config: Any) -> None:  # noqa: ANN401 - each architecture has its own
         super().__init__()
         self.config = config
+        # Not a default of the class: that would hide the module which nn.Module keeps elsewhere.
+        self.linear = None
 
     @property
     def keeps_history(self) -> bool:
@@ -79,7 +87,7 @@ class Autoencoder(nn.Module, ABC):
         are; a bag of rows is summed in one order whatever the batch.
         """
         for module in self.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, (nn.Linear, nn.LayerNorm)):
                 module.double()
         return self.eval().requires_grad_(requires_grad=False)
 

@@ -1,8 +1,8 @@
 """Layers that the architectures share: sparse input, sparse noise, the fully connected stack."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import final
+from typing import Final, Literal, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,6 +13,14 @@ from service.histories import HistoryBatch
 # Keeps the norm of an empty history from dividing by zero; far below that of any entry, since
 # weights are 1e-6 at least.
 NORM_EPSILON = 1e-12
+
+Activation = Literal["tanh", "sigmoid", "relu", "selu"]
+ACTIVATIONS: Final[Mapping[Activation, Callable[[], nn.Module]]] = {
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+}
 
 
 @final
@@ -60,11 +68,24 @@ def dropped(histories: HistoryBatch, rate: float, generator: Generator) -> Histo
     return histories.with_weights(histories.weight_N * kept_N / (1 - rate))
 
 
+def hidden_dropout(value_BD: Tensor, rate: float, generator: Generator) -> Tensor:
+    """Dropout on a dense layer: zero a share of it, scale the rest by 1 / (1 - rate)."""
+    if rate == 0:
+        return value_BD
+    chance_BD = torch.rand(value_BD.shape, generator=generator, device=generator.device)
+    return value_BD * (chance_BD >= rate).to(value_BD.dtype) / (1 - rate)
+
+
 def tanh_stack(dims: Sequence[int]) -> nn.Sequential:
     """Chain linear layers ``dims[0] -> dims[1] -> ...``, each followed by tanh."""
+    return activated_stack(dims, "tanh")
+
+
+def activated_stack(dims: Sequence[int], activation: Activation) -> nn.Sequential:
+    """Chain linear layers ``dims[0] -> dims[1] -> ...``, each followed by the activation."""
     layers: list[nn.Module] = []
     for in_dim, out_dim in pairwise(dims):
-        layers += [xavier_linear(in_dim, out_dim), nn.Tanh()]
+        layers += [xavier_linear(in_dim, out_dim), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
 

@@ -16,7 +16,8 @@ class UserRecord:
         user_id: The customer's id.
         model_digest: Digest of the bundle that encoded the history, 64 hex digits.
         latent_D: float32, what the model's encoder made of ``liked_N``.
-        liked_N: int64 item indices that were encoded, sorted and unique.
+        liked_N: int64 item indices that were encoded, sorted and unique; liked or, by a model
+            that reads ratings, rated.
         disliked_N: int64 item indices that are seen but not liked, sorted and unique.
     """
 

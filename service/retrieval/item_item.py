@@ -12,7 +12,7 @@ from service.retrieval.ranking import rank
 
 @final
 class ItemItemRetriever:
-    """The best items by ``linear(history)``; there is no item matrix to search.
+    """The best items by ``linear(history) + bias``; there is no item matrix to search.
 
     The sum runs in float64 over the entries in one order and is rounded to float32: a list does
     not depend on the batch that it rides in.
@@ -20,8 +20,9 @@ class ItemItemRetriever:
 
     name = "item-item"
 
-    def __init__(self, linear: Callable[[HistoryBatch], Tensor]) -> None:
+    def __init__(self, linear: Callable[[HistoryBatch], Tensor], item_bias_I: Tensor) -> None:
         self._linear = linear
+        self._item_bias_I = item_bias_I.detach().double()
 
     def top_k(
         self, query_BH: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
@@ -34,4 +35,4 @@ class ItemItemRetriever:
         del query_BH  # empty: a linear model has no hidden layer
         if histories is None:
             raise ValueError("an item-item matrix needs histories")
-        return rank(self._linear(histories).float(), wanted)
+        return rank((self._linear(histories) + self._item_bias_I).float(), wanted)

@@ -59,7 +59,7 @@ def test_no_function_is_longer_than_forty_lines() -> None:
     long_functions = [
         f"{path.relative_to(ROOT)}:{function.lineno} {function.name}"
         for path in SOURCES
-        if path.name != "cli.py"  # Typer: one argument an option, and its help beside it
+        if path.parent.name != "verbs"  # Typer: one argument an option, and its help beside it
         for function in functions(path)
         if body_lines(function) > 40
     ]

@@ -13,7 +13,7 @@ from service.settings import Settings
 from training.config import TrainingConfig
 from training.data.datasets import DataOptions, Dataset, load_dataset
 from training.experiment import Experiment, run_experiment
-from training.metrics import ranking_metrics
+from training.metrics import RankingMetrics, ranking_metrics
 from training.state import EpochReport
 
 CONFIG = {
@@ -72,5 +72,6 @@ async def test_ndcg_through_http_equals_the_trainers(
     targets = [held_out.target[[user]].indices for user in range(len(held_out.user_ids))]
     through_http = ranking_metrics(lists, targets)
     evaluated = trained[0].metrics["test"]
+    assert isinstance(evaluated, RankingMetrics)
     assert through_http.users == evaluated.users
     assert through_http.values == pytest.approx(evaluated.values, abs=1e-6)

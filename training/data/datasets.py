@@ -15,6 +15,7 @@ from service.catalog import Catalog
 from training.data.interactions import LOG_COLUMNS, InteractionLog, positives, read_log
 from training.data.items import ITEM_COLUMNS, make_catalog, read_items
 from training.data.movielens import read_movielens_small
+from training.data.ratings import Ratings, rating_split
 from training.data.split import Protocol, Split, SplitOptions, make_split
 from training.data.tables import is_glob
 from training.errors import BadInputError
@@ -49,6 +50,9 @@ class DataOptions(BaseModel):
     min_user_items: int = Field(default=5, ge=1)
     """Users with fewer positive interactions are left out."""
 
+    ratings: bool = False
+    """Whether ratings are learned: all of them, the low ones too, and some ratings held out."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Dataset:
         fingerprint: sha256 over ids and matrices: equal data, equal fingerprint, however the
             rows of the file were ordered.
         notes: Lines that tell the user what was done to the data.
+        split_seed: Start of the chance of the split.
+        ratings: Where the weights of the split are ratings, what belongs to them.
     """
 
     name: str
@@ -71,6 +77,8 @@ class Dataset:
     positive_threshold: float | None
     fingerprint: str
     notes: tuple[str, ...]
+    split_seed: int = 98765
+    ratings: Ratings | None = None
 
 
 def load_dataset(source: str, options: DataOptions) -> Dataset:
@@ -84,15 +92,17 @@ def load_dataset(source: str, options: DataOptions) -> Dataset:
         BadInputError: One line that says what is wrong, where, and what to do.
     """
     log, items = _read_named(source, options) if source in NAMED else _read_files(source, options)
-    liked, threshold = positives(log, options.positive_threshold)
-    split = make_split(
-        liked,
-        SplitOptions(
-            protocol=options.protocol,
-            seed=options.split_seed,
-            min_user_items=options.min_user_items,
-        ),
+    how = SplitOptions(
+        protocol=options.protocol,
+        seed=options.split_seed,
+        min_user_items=options.min_user_items,
     )
+    liked, threshold, ratings = log, None, None
+    if options.ratings:
+        split, ratings = rating_split(log, how)
+    else:
+        liked, threshold = positives(log, options.positive_threshold)
+        split = make_split(liked, how)
     popularity_I = np.bincount(split.train.indices, minlength=split.train.shape[1])
     return Dataset(
         name=source if source in NAMED else Path(source).name.partition(".")[0],
@@ -100,7 +110,9 @@ def load_dataset(source: str, options: DataOptions) -> Dataset:
         catalog=make_catalog(items, split.item_ids, popularity_I),
         positive_threshold=threshold,
         fingerprint=_fingerprint(split),
-        notes=(*_notes_on_log(log, liked, threshold), *_notes_on_split(log, split)),
+        notes=(*_notes_on_log(log, liked, threshold), *_notes_on_split(log, split, ratings)),
+        split_seed=options.split_seed,
+        ratings=ratings,
     )
 
 
@@ -157,7 +169,10 @@ def _notes_on_log(
         )
 
 
-def _notes_on_split(log: InteractionLog, split: Split) -> Iterator[str]:
+def _notes_on_split(log: InteractionLog, split: Split, ratings: Ratings | None) -> Iterator[str]:
+    if ratings is not None:
+        yield _note_on_ratings(split, ratings)
+        return
     users = {*split.user_ids, *split.valid.user_ids, *split.test.user_ids}
     if len(users) < log.num_users:
         left_out = log.num_users - len(users)
@@ -170,4 +185,18 @@ def _notes_on_split(log: InteractionLog, split: Split) -> Iterator[str]:
         f"{split.protocol} split: {len(split.valid.user_ids):,} users for validation "
         f"({split.valid.num_without_target:,} without a target), "
         f"{len(split.test.user_ids):,} for test ({split.test.num_without_target:,} without)"
+    )
+
+
+def _note_on_ratings(split: Split, ratings: Ratings) -> str:
+    held_out = {"validation": (split.valid, "valid"), "test": (split.test, "test")}
+    counts = [
+        f"{part.target.nnz + len(ratings.strays[name]):,} for {purpose} "
+        f"({len(ratings.strays[name]):,} of users or items without training ratings)"
+        for purpose, (part, name) in held_out.items()
+    ]
+    scale = ratings.scale
+    return (
+        f"{split.protocol} split, scale {scale.lowest:g} to {scale.highest:g}, "
+        f"mean {scale.mean:.3f}: {split.train.nnz:,} ratings to learn from, {', '.join(counts)}"
     )

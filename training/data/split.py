@@ -124,18 +124,18 @@ def make_split(log: InteractionLog, options: SplitOptions) -> Split:
         part_N, is_strong = given_parts(events, frame, fraction, generator)
         if is_strong:
             return _strong("given-strong", events, part_N)
-        return _weak("given-weak", events, part_N)
+        return weak_split("given-weak", events, part_N)
     events, frame = Events.from_log(_without_small_users(log, options.min_user_items))
     if options.protocol == "strong":
         part_N = hold_out_users(events, fraction, options.target_fraction, generator)
         return _strong("strong", events, part_N)
     if options.protocol == "weak":
-        return _weak("weak", events, hold_out_events(events, fraction, generator))
+        return weak_split("weak", events, hold_out_events(events, fraction, generator))
     if "timestamp" not in log:
         raise BadInputError(
             "the time protocol needs timestamps; name their column with --columns timestamp=NAME"
         )
-    return _weak("time", events, hold_out_late(frame["timestamp"].to_numpy(), fraction))
+    return weak_split("time", events, hold_out_late(frame["timestamp"].to_numpy(), fraction))
 
 
 def _without_small_users(log: InteractionLog, min_items: int) -> InteractionLog:
@@ -157,7 +157,12 @@ def _strong(protocol: str, events: Events, part_N: NDArray[np.int64]) -> Split:
     return _split(protocol, grid, held_out("valid"), held_out("test"))
 
 
-def _weak(protocol: str, events: Events, part_N: NDArray[np.int64]) -> Split:
+def weak_split(protocol: str, events: Events, part_N: NDArray[np.int64]) -> Split:
+    """Split the events of the same users, by the code of a part of each event.
+
+    Raises:
+        BadInputError: Nothing is left to measure with.
+    """
     train_N = part_N == PART_CODES[TRAIN]
     valid_N = part_N == PART_CODES["valid"]
     test_N = part_N == PART_CODES["test"]

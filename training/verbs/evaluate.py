@@ -1,16 +1,22 @@
 """``foldin evaluate``: the figures of a bundle on held-out users."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from service import checkpoint
+from service.autoencoders.base import Autoencoder
 from service.device import pick_device
 from service.ranker import ModelRanker
+from training.data.datasets import Dataset
+from training.data.split import HeldOut
 from training.errors import BadInputError
 from training.evaluate import aligned, evaluate_by_history_length
+from training.measurement import Figures
 from training.progress import metrics_table
+from training.rating_metrics import measure_part
 from training.verbs.options import (
     ColumnsOption,
     DataArgument,
@@ -21,6 +27,9 @@ from training.verbs.options import (
     load,
     write_json,
 )
+
+# Of a split that a bundle names; one that the log gave itself is in the log again.
+PROTOCOLS: Final[Mapping[str, Protocol]] = {"weak": "weak", "time": "time"}
 
 
 def evaluate(
@@ -42,18 +51,28 @@ def evaluate(
     trained_on = loaded.manifest.data
     if positive_threshold is None:
         positive_threshold = loaded.manifest.positive_threshold
-    how = protocol or trained_on.get("protocol")
-    drawn: Protocol = how if how in {"weak", "time"} else "strong"
-    dataset = load(data, data_options(None, columns, drawn, positive_threshold))
+    how = protocol or str(trained_on.get("protocol")).removesuffix("-ratings")
+    drawn = PROTOCOLS.get(how, "strong")
+    seed = {"split_seed": trained_on["split_seed"]} if "split_seed" in trained_on else {}
+    ratings = loaded.model.reads_ratings
+    options = data_options(None, columns, drawn, positive_threshold, ratings=ratings, **seed)
+    dataset = load(data, options)
     if dataset.fingerprint != trained_on.get("fingerprint"):
         console.print(
             "not the data and split of the training: users measured here may have been trained on",
             style="yellow",
         )
     test = aligned(dataset.split.test, dataset.split.item_ids, loaded)
-    metrics = evaluate_by_history_length(ModelRanker(loaded.model), test)
-    if not metrics["all"].users:
+    if not test.target.nnz:
         raise BadInputError(f"{data}: no test user has a target that the model's catalogue knows")
-    console.print(metrics_table(metrics, f"{loaded.manifest.name} {loaded.version}, test users"))
+    metrics = _measured(loaded.model, test, dataset)
+    asked = "test ratings" if ratings else "test users"
+    console.print(metrics_table(metrics, f"{loaded.manifest.name} {loaded.version}, {asked}"))
     if json:
         write_json(json, {part: measured.to_dict() for part, measured in metrics.items()})
+
+
+def _measured(model: Autoencoder, test: HeldOut, dataset: Dataset) -> Mapping[str, Figures]:
+    if dataset.ratings is not None:
+        return measure_part(model, "test", test, dataset.ratings)
+    return evaluate_by_history_length(ModelRanker(model), test)

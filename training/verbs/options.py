@@ -35,6 +35,7 @@ ProtocolOption = Annotated[
 ThresholdOption = Annotated[
     float | None, typer.Option(help="Ratings from here up are positive. [1-5 scales: 4]")
 ]
+SplitSeedOption = Annotated[int, typer.Option(min=0, help="Start of all chance in the split.")]
 OutOption = Annotated[Path, typer.Option(help="Model directory: gets <version>/ and CURRENT.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto prefers CUDA.")]
 
@@ -59,9 +60,13 @@ def load(source: str, data_options: DataOptions) -> Dataset:
 
 
 def data_options(
-    items: Path | None, columns: str, protocol: Protocol, positive_threshold: float | None
+    items: Path | None,
+    columns: str,
+    protocol: Protocol,
+    positive_threshold: float | None,
+    **others: Any,  # noqa: ANN401 - further fields of DataOptions, which checks them
 ) -> DataOptions:
-    """Gather the options on data.
+    """Gather the options on data; ``others`` are fields that not every verb offers.
 
     Raises:
         BadInputError: ``columns`` is not written as it should be.
@@ -74,6 +79,7 @@ def data_options(
         columns={ours.strip(): theirs.strip() for ours, _, theirs in pairs},
         protocol=protocol,
         positive_threshold=positive_threshold,
+        **others,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from service.autoencoders import ARCHITECTURES
 from training.config import TrainingConfig, parse_setting, read_toml
 from training.data.datasets import Dataset
 from training.experiment import Experiment, run_experiment
@@ -17,6 +18,8 @@ from training.verbs.options import (
     ItemsOption,
     OutOption,
     ProtocolOption,
+    SetOption,
+    SplitSeedOption,
     ThresholdOption,
     console,
     data_options,
@@ -28,17 +31,16 @@ from training.verbs.options import (
 
 def train(
     data: DataArgument,
-    model: Annotated[str, typer.Option(help="multvae or cdae.")],
+    model: Annotated[str, typer.Option(help=f"One of: {', '.join(ARCHITECTURES)}.")],
     out: OutOption,
     *,
     items: ItemsOption = None,
     columns: ColumnsOption = "",
     protocol: ProtocolOption = "strong",
     positive_threshold: ThresholdOption = None,
+    split_seed: SplitSeedOption = 98765,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, repeatable; wins over --config.")
-    ] = None,
+    set_: SetOption = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the users, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Users a step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Start of all chance in training.")] = None,
@@ -62,7 +64,8 @@ def train(
     }
     TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
     refuse_unwritable(out, json)
-    dataset = load(data, data_options(items, columns, protocol, positive_threshold))
+    how = {"split_seed": split_seed, "ratings": ARCHITECTURES[model].module.reads_ratings}
+    dataset = load(data, data_options(items, columns, protocol, positive_threshold, **how))
     resolved = TrainingConfig.of(preset(model, dataset.split.train.nnz) | chosen)
     experiment = train_and_tell(dataset, resolved, out, resume=resume)
     if json:
@@ -83,6 +86,8 @@ def train_and_tell(
             highlight=False,
             soft_wrap=True,
         )
+    for name, fact in result.facts.items():
+        console.print(f"{name}: {fact}", highlight=False, soft_wrap=True)
     console.print(
         f"best epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s, "
         f"{result.users_per_second:,.0f} users/s; checkpoint {experiment.bundle}",

@@ -67,3 +67,10 @@ def test_canaries_survive_the_file() -> None:
 def test_what_is_no_canary_file_is_refused(content: bytes) -> None:
     with pytest.raises(CheckpointCorruptError, match="canaries"):
         canaries.from_json(content, num_items=10, num_users=1)
+
+
+def test_ratings_of_a_canary_survive_the_file_below_zero_too() -> None:
+    history = History.of([1, 5, 9], [-7.25, 0.0, 0.1])
+    content = canaries.to_json([Canary(history, -1, STORED)])
+    (again,) = canaries.from_json(content, num_items=10, num_users=0)
+    assert again.history.weight_N.tolist() == history.weight_N.tolist()

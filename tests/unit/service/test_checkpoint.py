@@ -32,7 +32,7 @@ from service.errors import (
     CheckpointUnsafeError,
 )
 from service.histories import UNKNOWN_USER, History
-from service.manifest import FORMAT_VERSION, Manifest
+from service.manifest import FORMAT_VERSION, FileRecord, Manifest
 from service.ranker import ModelRanker
 
 NUM_ITEMS = 12
@@ -189,6 +189,16 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return Path.touch, (self._path,)  # type: ignore[return-value]  # the pickle protocol is looser
+
+
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x0580, 0x1_0280])
+def test_weights_whose_header_is_as_long_as_a_pickle_begins_are_no_pickle(
+    tmp_path: Path, length: int
+) -> None:
+    content = length.to_bytes(8, "little") + b"{}".ljust(length)
+    (tmp_path / WEIGHTS).write_bytes(content)
+    expected = FileRecord(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    checkpoint._verify(tmp_path / WEIGHTS, expected)
 
 
 @pytest.mark.parametrize("zipped", [False, True])

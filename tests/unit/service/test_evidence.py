@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from service.autoencoders.rating_scale import RatingScale
 from service.catalog import Catalog
 from service.errors import LatentStoreError
 from service.evidence import Evidence
+from service.histories import MAX_WEIGHT, MIN_WEIGHT
 from service.latents.store import UserRecord
 from service.recommendation import HistoryEntry as Entry
 from service.recommendation import Reason
@@ -51,6 +53,24 @@ def test_the_largest_weight_that_an_item_was_liked_with_counts() -> None:
     assert evidence.history.weight_N.tolist() == [3, 0.5]
 
 
+def test_a_model_that_reads_ratings_encodes_every_entry_as_it_is_rated() -> None:
+    scale = RatingScale(lowest=-10, highest=10, mean=0, typical=6)
+    entries = [
+        Entry("d", -8.5),
+        Entry("a"),
+        Entry("b", 0, weight=9),
+        Entry("c", -4),
+        Entry("c", -5),
+        Entry("x", 3),
+    ]
+    evidence = Evidence.posted(entries, CATALOG, None, scale)
+    assert evidence.history is not None
+    assert evidence.history.item_index_N.tolist() == evidence.liked_N.tolist() == [0, 1, 2, 3]
+    assert evidence.history.weight_N.tolist() == [6, 0, -4, -8.5]
+    assert evidence.disliked_N.tolist() == []
+    assert (evidence.source, evidence.reason) == ("model", "")
+
+
 @pytest.mark.parametrize(
     ("entries", "reason", "seen"),
     [
@@ -92,3 +112,35 @@ def test_a_kept_record_is_taken_as_it_is() -> None:
 def test_a_record_that_does_not_fit_the_model_is_refused(record: UserRecord) -> None:
     with pytest.raises(LatentStoreError, match="does not fit"):
         Evidence.kept(record, latent_dim=2, num_items=4)
+
+
+def test_a_record_of_a_model_that_keeps_histories_is_the_history_with_its_weights() -> None:
+    record = replace(RECORD, latent_D=np.array([2.0, 0.5], dtype=np.float32))
+    evidence = Evidence.kept(record, latent_dim=None, num_items=4)
+    assert (evidence.source, evidence.reason, evidence.cache) == ("model", "", "hit")
+    assert evidence.latent_D is None
+    assert evidence.history is not None
+    assert evidence.history.item_index_N.tolist() == evidence.liked_N.tolist() == [0, 3]
+    assert evidence.history.weight_N.tolist() == [2.0, 0.5]
+    assert evidence.disliked_N.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(RECORD, latent_D=np.zeros(3, dtype=np.float32)),  # one weight too many
+        replace(RECORD, latent_D=np.zeros(0, dtype=np.float32)),
+        replace(RECORD, latent_D=np.array([1, np.nan], dtype=np.float32)),
+        replace(RECORD, latent_D=np.array([1, 2e6], dtype=np.float32)),
+        replace(RECORD, liked_N=np.array([0, 4])),
+    ],
+)
+def test_a_kept_history_that_is_none_is_refused(record: UserRecord) -> None:
+    with pytest.raises(LatentStoreError, match="does not fit"):
+        Evidence.kept(record, latent_dim=None, num_items=4)
+
+
+def test_the_largest_weight_that_may_be_posted_can_be_kept() -> None:
+    heaviest = np.array([MAX_WEIGHT, MIN_WEIGHT], dtype=np.float32)
+    record = replace(RECORD, latent_D=heaviest)
+    assert Evidence.kept(record, latent_dim=None, num_items=4).history is not None

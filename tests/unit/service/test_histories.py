@@ -6,16 +6,21 @@ from hypothesis import strategies as st
 from service.histories import UNKNOWN_USER, History, HistoryBatch
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.5, 4, width=32))))
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(-8, 8, width=32))))
 def test_a_history_is_sorted_unique_and_keeps_the_larger_weight(
     entries: list[tuple[int, float]],
 ) -> None:
     history = History.of([item for item, _ in entries], [weight for _, weight in entries])
     expected: dict[int, float] = {}
     for item, weight in entries:
-        expected[item] = max(weight, expected.get(item, 0))
+        expected[item] = max(weight, expected.get(item, weight))
     assert history.item_index_N.tolist() == sorted(expected)
     assert history.weight_N.tolist() == [expected[item] for item in sorted(expected)]
+
+
+def test_of_ratings_below_zero_the_larger_one_counts_too() -> None:
+    history = History.of([3, 1, 3], [-7.5, 0.0, -2.0])
+    assert history.weight_N.tolist() == [0.0, -2.0]
 
 
 def test_entries_without_weights_weigh_one() -> None:

@@ -19,6 +19,7 @@ from training.data.split import Split
 from training.errors import BadInputError
 from training.evaluate import evaluate
 from training.experiment import Experiment, run_experiment
+from training.metrics import RankingMetrics
 from training.progress import TrainingProgress, metrics_table, results_table
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -85,6 +86,17 @@ def test_the_record_has_what_was_promised(dataset: Dataset, tmp_path: Path) -> N
     assert "popularity" in record["baselines"]
 
 
+def test_the_record_tells_of_every_dimension_where_there_is_a_posterior(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    record = run(dataset, "multvae", tmp_path / "vae")[0].to_dict()
+    told = record["kl_per_dimension"]
+    assert sorted(entry["dimension"] for entry in told) == list(range(8))
+    assert [entry["kl"] for entry in told] == sorted((e["kl"] for e in told), reverse=True)
+    assert 0 <= record["active_dimensions"] <= 8
+    assert "kl_per_dimension" not in run(dataset, "cdae", tmp_path / "cdae")[0].to_dict()
+
+
 def test_a_finished_run_leaves_a_bundle_and_nothing_to_resume(
     dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -123,7 +135,9 @@ def test_the_table_says_how_many_users_the_figures_are_over(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     experiment, _ = run(dataset, "cdae", tmp_path)
-    metrics = replace(experiment.metrics["test"], users_without_target=1234)
+    measured = experiment.metrics["test"]
+    assert isinstance(measured, RankingMetrics)
+    metrics = replace(measured, users_without_target=1234)
     console = Console(file=io.StringIO(), width=160)
     console.print(metrics_table({"model": metrics}, "title"))
     assert isinstance(console.file, io.StringIO)

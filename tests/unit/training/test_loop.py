@@ -22,7 +22,25 @@ from training.task import RankingTask
 
 SHAPES: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 8, "hidden_dims": [24], "dropout": 0.3},
+    "betavae": {
+        "latent_dim": 8,
+        "hidden_dims": [24],
+        "dropout": 0.3,
+        "beta_schedule": "cyclical",
+        "cycles": 2,
+    },
+    "recvae": {
+        "latent_dim": 8,
+        "hidden_dim": 24,
+        "dropout": 0.3,
+        "beta_schedule": "constant",
+        "beta_cap": 0.005,
+    },
     "cdae": {"latent_dim": 16, "corruption": 0.3},
+    "autoencoder": {"latent_dim": 8, "hidden_dims": [24], "dropout": 0.3, "loss": "squared"},
+    "dae": {"latent_dim": 8, "hidden_dims": [24], "noise": "salt_and_pepper", "corruption": 0.3},
+    "multdae": {"latent_dim": 16, "dropout": 0.3, "negatives": 30},
+    "elsa": {"latent_dim": 8, "dropout": 0.3},
 }
 
 

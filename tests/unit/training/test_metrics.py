@@ -46,7 +46,9 @@ def test_metrics_equal_the_definitions(measured: list[tuple[list[int], set[int]]
     for k in (20, 50):
         expected = [textbook_recall(ranked, targets, k) for ranked, targets in counted] or [0.0]
         assert found.values[f"recall@{k}"] == pytest.approx(np.mean(expected))
-    for k in (10, 100):
+    shares = [len(set(ranked[:20]) & targets) / len(targets) for ranked, targets in counted]
+    assert found.values["recall_all@20"] == pytest.approx(np.mean(shares or [0.0]))
+    for k in (10, 20, 100):
         expected = [textbook_ndcg(ranked, targets, k) for ranked, targets in counted] or [0.0]
         assert found.values[f"ndcg@{k}"] == pytest.approx(np.mean(expected))
 
@@ -55,6 +57,8 @@ def test_a_perfect_list_scores_one_however_many_targets_there_are() -> None:
     for num_targets in (1, 5, 20, 120):
         perfect = as_array(list(range(200)))
         found = ranking_metrics([perfect], [as_array(list(range(num_targets)))])
+        of_all = found.values.pop("recall_all@20")
+        assert of_all == pytest.approx(min(1, 20 / num_targets))
         assert all(value == pytest.approx(1) for value in found.values.values())
 
 

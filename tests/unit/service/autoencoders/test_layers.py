@@ -3,7 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.autoencoders.layers import SparseLinear, dropped, normalized
+from service.autoencoders.layers import (
+    ACTIVATIONS,
+    Activation,
+    SparseLinear,
+    activated_stack,
+    dropped,
+    hidden_dropout,
+    normalized,
+)
 from service.histories import History, HistoryBatch
 
 NUM_ITEMS = 15
@@ -54,3 +62,18 @@ def test_dropout_keeps_the_expected_input() -> None:
 def test_no_dropout_changes_nothing() -> None:
     batch = as_batch([{1, 2}])
     assert dropped(batch, 0, torch.Generator()) is batch
+
+
+def test_hidden_dropout_keeps_the_expected_layer() -> None:
+    value_BD = torch.full((5000, 4), 2.0)
+    after_BD = hidden_dropout(value_BD, 0.25, torch.Generator().manual_seed(0))
+    assert sorted(set(after_BD.flatten().tolist())) == pytest.approx([0.0, 2 / 0.75])
+    assert after_BD.mean().item() == pytest.approx(2.0, rel=0.01)
+    assert hidden_dropout(value_BD, 0, torch.Generator()) is value_BD
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_stack_puts_its_activation_behind_every_layer(activation: Activation) -> None:
+    stack = activated_stack((4, 3, 2), activation)
+    kinds = [type(layer) for layer in stack]
+    assert kinds == [torch.nn.Linear, type(ACTIVATIONS[activation]())] * 2

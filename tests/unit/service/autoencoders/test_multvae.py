@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from service.autoencoders.layers import normalized
 from service.autoencoders.multvae import MultVAE, MultVAEConfig
 from service.histories import History, HistoryBatch
 
@@ -56,7 +55,7 @@ def test_noise_has_the_scale_of_sigma() -> None:
     torch.manual_seed(2)
     linear = MultVAE(MultVAEConfig(latent_dim=4, hidden_dims=(6,), dropout=0), NUM_ITEMS)
     many = HistoryBatch.from_rows([History.of([1, 2, 3])] * 20_000)
-    mean_BD, log_variance_BD = linear._posterior(normalized(many))
+    mean_BD, log_variance_BD = linear.posterior_of(many)
     linear.decoder = torch.nn.Sequential()  # the query is z itself
     z_BD = linear.training_pass(many, torch.Generator().manual_seed(0)).query_BH
     expected = (0.5 * log_variance_BD[0]).exp()

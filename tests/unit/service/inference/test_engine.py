@@ -94,3 +94,34 @@ def test_a_job_carries_either_a_history_or_a_latent(
 ) -> None:
     with pytest.raises(ValueError, match="either a history or a latent"):
         Job(Wanted(1, np.empty(0, dtype=np.int64)), history, latent_D)
+
+
+# Models whose answers need the history itself: nothing stands for it.
+KEEPS_HISTORY = ["ease", "edlae"]
+
+
+@pytest.mark.parametrize("architecture", KEEPS_HISTORY)
+def test_of_a_model_that_keeps_histories_the_weights_are_what_is_kept(
+    tiny_bundle: TinyBundle, architecture: str
+) -> None:
+    engine = engine_of(tiny_bundle(architecture))
+    history = History.of([9, 2, 4], [3.0, 0.5, 1.0])
+    job = Job(Wanted(30, history.item_index_N), history=history)
+    (first,) = engine.run([job])
+    assert first.latent_D.tolist() == [0.5, 1.0, 3.0]
+    again = Job(job.wanted, history=History(history.item_index_N, first.latent_D))
+    (second,) = engine.run([again])
+    assert second.top.item_index_K.tobytes() == first.top.item_index_K.tobytes()
+    assert second.top.score_K.tobytes() == first.top.score_K.tobytes()
+
+
+@pytest.mark.parametrize("architecture", KEEPS_HISTORY)
+def test_a_history_alone_is_bit_for_bit_the_history_in_a_batch(
+    tiny_bundle: TinyBundle, architecture: str
+) -> None:
+    engine = engine_of(tiny_bundle(architecture))
+    jobs = [posted([5, 1]), posted([]), posted(list(range(30))), posted([7, 8, 9], k=3)]
+    for job, found in zip(jobs, engine.run(jobs), strict=True):
+        (alone,) = engine.run([job])
+        assert found.top.item_index_K.tobytes() == alone.top.item_index_K.tobytes()
+        assert found.top.score_K.tobytes() == alone.top.score_K.tobytes()

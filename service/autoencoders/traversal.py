@@ -1,0 +1,30 @@
+"""Latent traversal: one dimension of a latent is moved, and the lists tell what it stands for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def traverse(
+    latent_D: NDArray[np.float32], dimension: int, offsets: Sequence[float]
+) -> NDArray[np.float32]:
+    """Copy a latent once an offset, with one dimension moved by it.
+
+    Args:
+        latent_D: float32, as the engine gives it for a history.
+        dimension: Which one, from 0. Those worth a walk are the first of ``kl_per_dimension``.
+        offsets: In units of the latent: under the prior N(0, 1) most users lie within -3 to 3.
+
+    Returns:
+        float32 [B, D], one row an offset, each a latent for the engine; the row of an offset of
+        0 is the latent itself.
+
+    Raises:
+        IndexError: There is no such dimension.
+    """
+    if not 0 <= dimension < len(latent_D):
+        raise IndexError(f"dimension {dimension} of a latent with {len(latent_D)}")
+    latents_BD = np.tile(latent_D, (len(offsets), 1))
+    latents_BD[:, dimension] += np.asarray(offsets, dtype=latents_BD.dtype)
+    return latents_BD

@@ -1,0 +1,47 @@
+"""How much memory there is, and how much was used."""
+
+import resource
+import sys
+from pathlib import Path
+from typing import Final
+
+MEMINFO: Final = Path("/proc/meminfo")
+CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+CGROUP_USED: Final = Path("/sys/fs/cgroup/memory.current")
+CLEAR_REFS: Final = Path("/proc/self/clear_refs")
+
+
+def available_bytes() -> int | None:
+    """Tell how much memory can still be taken without swapping; None where no one says."""
+    known = [size for size in (_machine(), _container()) if size is not None]
+    return min(known, default=None)
+
+
+def peak_bytes() -> int:
+    """Give the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def forget_peak() -> bool:
+    """Let ``peak_bytes`` start anew from what is held now; tell whether the system can do that."""
+    try:
+        CLEAR_REFS.write_text("5")  # proc(5): "reset the peak resident set size"
+    except OSError:
+        return False
+    return True
+
+
+def _machine() -> int | None:
+    try:
+        lines = MEMINFO.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line), None)
+
+
+def _container() -> int | None:
+    try:
+        return int(CGROUP_LIMIT.read_text()) - int(CGROUP_USED.read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
