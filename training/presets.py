@@ -131,15 +131,16 @@ PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "patience": 10,
         },
     },
-    # Validation RMSE on ml-100k and ml-1m. There is no published setting for 10 million ratings
-    # that carries over: "large" is "medium" with larger batches.
+    # Validation RMSE. ml-100k: batches of 256 give .904 by items, of 64 .900. ml-1m: a weight decay
+    # of 1e-4 gives .839 by items, 2e-4 .837, 6e-4 .844; by users 2e-4 gives .865, 5e-4 .871.
+    # "large" is "medium" with larger batches, and was not measured.
     "autorec-user": {
         "small": {"weight_decay": 1e-3, "batch_size": 64, "epochs": 80, "patience": 25},
         "medium": {"weight_decay": 2e-4, "batch_size": 256, "epochs": 40, "patience": 10},
         "large": {"weight_decay": 2e-4, "batch_size": 512, "epochs": 40, "patience": 10},
     },
     "autorec-item": {
-        "small": {"weight_decay": 1e-3, "batch_size": 256, "epochs": 60, "patience": 15},
+        "small": {"weight_decay": 2e-3, "batch_size": 64, "epochs": 80, "patience": 25},
         "medium": {"weight_decay": 2e-4, "batch_size": 256, "epochs": 40, "patience": 10},
         "large": {"weight_decay": 2e-4, "batch_size": 512, "epochs": 40, "patience": 10},
     },

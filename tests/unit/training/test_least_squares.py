@@ -70,5 +70,5 @@ def test_no_other_vector_has_a_smaller_loss() -> None:
 
 def test_a_row_without_entries_gets_zeros() -> None:
     _, vectors_ID = random_rows(1)
-    empty = csr_array((2, 12), dtype=np.float32)
+    empty = csr_array(np.zeros((2, 12), dtype=np.float32))
     assert not solve_rows(empty, torch.from_numpy(vectors_ID), PENALTY).any()
