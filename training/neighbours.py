@@ -26,8 +26,8 @@ from training.evaluate import csr_of, evaluate
 EXPONENTS: Final = (0.5, 0.7)
 SHRINKAGES: Final = (0.0, 10.0, 50.0)
 NEIGHBOURS: Final = (10, 20, 50, 100, 200, 400)
-# Columns of X'X in one piece, dense: 330 MB at 40,000 items.
-BLOCK: Final = 1_024
+# Columns of X'X in one piece, dense: 80 MB at 40,000 items, and a few times that on the way.
+BLOCK: Final = 256
 # Orders items that have nothing in common with a history; similarities are thousandths and more.
 BIAS_OF_THE_MOST_POPULAR: Final = 1e-9
 

@@ -109,7 +109,8 @@ def measure_part(
     Returns:
         The figures under the part's name. A model with rows for users answers these with the
         rows, as its paper does, and again with the users' histories folded in, as the service
-        does: under the name and ``_folded_in``.
+        does: under the name and ``_folded_in``. The histories of test hold the validation ratings,
+        which no row has seen.
     """
     stray_M = ratings.strays[name]
     folded_in = evaluate_ratings(model, held_out, stray_M)

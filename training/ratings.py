@@ -23,7 +23,7 @@ from training.loop import Resumable, TrainingResult, Watcher, train
 from training.rating_metrics import evaluate_ratings
 from training.state import EpochReport
 
-RIDGES: Final = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+RIDGES: Final = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 250.0, 500.0)
 # Validation users that choose the ridge; each costs one solve per candidate, milliseconds.
 CHOOSING_USERS: Final = 500
 ITEMS_PER_BLOCK: Final = 500

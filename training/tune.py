@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
 import optuna
 import orjson
 from optuna.trial import TrialState, create_trial
@@ -196,8 +197,10 @@ def _run_proposal(
 ) -> Outcome:
     """Ask for settings, run them, tell how it went."""
     finished = outcomes_of(study, search.space)
-    seed = TrainingConfig.of(search.settings).seed + len(finished)
-    study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=False)
+    chance = np.random.SeedSequence((TrainingConfig.of(search.settings).seed, len(finished)))
+    study.sampler = optuna.samplers.TPESampler(
+        seed=int(chance.generate_state(1)[0]), constant_liar=False
+    )
     trial = study.ask({name: distribution_of(values) for name, values in search.space.items()})
     model = search.settings["model"]
 
@@ -208,11 +211,7 @@ def _run_proposal(
         return trial.should_prune()
 
     config = TrainingConfig.of({**search.settings, **chosen(search.space, trial.params)})
-    try:
-        ended = run_trial(config, dataset, search.metric, watcher, falls_behind)
-    except KeyboardInterrupt:
-        study.tell(trial, state=TrialState.FAIL)
-        raise
+    ended = run_trial(config, dataset, search.metric, watcher, falls_behind)
     for name, fact in ended.facts.items():
         trial.set_user_attr(name, fact)
     # A pruned trial has the value of its last report.

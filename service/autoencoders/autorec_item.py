@@ -51,8 +51,9 @@ class AutoRecItem(Autoencoder):
 
         row = mean_row + argmin_d |ratings - item_bias - codes (mean_row + d)|^2 + ridge |d|^2
 
-    So it is for everybody. The row that training gave a user answers where they post nothing: it
-    knows no later ratings, and predicts worse (RMSE on ml-100k .904, folded in .899).
+    So it is for everybody. The row that training gave a user answers only where they post nothing:
+    it knows no later ratings, and is no better where there are none (validation RMSE on ml-100k
+    .904 by rows and .899 folded in, on ml-1m .836 and .837).
     """
 
     config: AutoRecItemConfig

@@ -89,9 +89,14 @@ def train_and_tell(
     for name, fact in result.facts.items():
         console.print(f"{name}: {fact}", highlight=False, soft_wrap=True)
     console.print(
-        f"best epoch {result.best_epoch} of {len(result.reports)}, {result.seconds:.0f} s, "
-        f"{result.users_per_second:,.0f} users/s; checkpoint {experiment.bundle}",
+        f"{_epochs(experiment)}{result.seconds:.0f} s, {result.users_per_second:,.0f} users/s; "
+        f"checkpoint {experiment.bundle}",
         highlight=False,
         soft_wrap=True,
     )
     return experiment
+
+
+def _epochs(experiment: Experiment) -> str:
+    result = experiment.result  # a closed form has no epochs
+    return f"best epoch {result.best_epoch} of {len(result.reports)}, " if result.reports else ""

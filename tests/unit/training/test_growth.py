@@ -90,9 +90,9 @@ def test_a_new_item_has_the_mean_row_of_its_kind_as_far_as_features_explain_it()
 
 def test_new_items_get_and_cast_the_votes_of_their_kind() -> None:
     kind = np.arange(NUM_ITEMS) % 3
-    votes = np.where(kind[:, None] == kind, 1.0, 0.0)
+    votes = np.where(kind[:, None] == kind, 1.0, -0.01).astype(np.float32)
     np.fill_diagonal(votes, 0)
-    sparse = csr_array(votes.astype(np.float32))
+    sparse = csr_array(votes)
     matrix = ItemItem.of(
         torch.from_numpy(sparse.indptr),
         torch.from_numpy(sparse.indices),
@@ -110,7 +110,7 @@ def test_new_items_get_and_cast_the_votes_of_their_kind() -> None:
         got, cast = whole[:NUM_ITEMS, NUM_ITEMS + new], whole[NUM_ITEMS + new]
         assert got[of_kind].min() > 0.5 > np.abs(got[others]).max()
         assert cast[of_kind].min() > 0.5 > np.abs(cast[others]).max()
-        assert np.count_nonzero(got) <= 7 + 1
+        assert np.count_nonzero(got) >= 23  # as many as an old item has
         assert cast[NUM_ITEMS + new] == 0
 
 
