@@ -11,7 +11,7 @@ from service.histories import HistoryBatch
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.ranking import rank
 from training.data.split import HeldOut, Split
-from training.evaluate import Ranker, evaluate, ranked_lists, rows_of
+from training.evaluate import Ranker, csr_of, evaluate, ranked_lists, rows_of
 from training.metrics import LIST_LENGTH, ndcg
 from training.precision import Dense, precision
 from training.regularizer import Regularizer, affordable_trials, choose
@@ -30,14 +30,7 @@ class ClosedForm:
 
     def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
         """Give one list per history; hidden items never come back."""
-        history = csr_array(
-            (
-                histories.weight_N.numpy().astype(np.float64),
-                histories.item_index_N.numpy(),
-                histories.offset_B1.numpy(),
-            ),
-            shape=(len(histories), len(self.precision.diagonal_I)),
-        )
+        history = csr_of(histories, len(self.precision.diagonal_I)).astype(np.float64)
         product = self.precision.times(history) / self.precision.diagonal_I
         return rank(torch.from_numpy(history.toarray() - product), wanted)
 

@@ -71,9 +71,7 @@ class Hybrid(Autoencoder):
         self.item_vectors_IH = nn.Parameter(torch.empty(num_items, hidden_dim))
         self.item_bias_I = nn.Parameter(torch.zeros(num_items))
         nn.init.xavier_uniform_(self.item_vectors_IH)
-        self.parents: Sequence[Autoencoder] = nn.ModuleList(  # type: ignore[assignment]  # typed
-            _without_items(parent) for parent in parents
-        )
+        self._hold(parents)
         self.linear = ItemItem(num_items, config.num_weights)
 
     @classmethod
@@ -102,13 +100,16 @@ class Hybrid(Autoencoder):
         bias_I = torch.stack([w * parent.item_bias_I.detach() for parent, w in weighted]).sum(0)
         made.item_vectors_IH = nn.Parameter(vectors_IH)
         made.item_bias_I = nn.Parameter(bias_I)
-        made.parents = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
-            _without_items(parent) for parent in parents
-        )
+        made._hold(parents)
         made.linear = ItemItem.of(
             linear.offset_I1, linear.item_index_M, linear.weight_M * linear_weight
         )
         return made
+
+    def _hold(self, parents: Sequence[Autoencoder]) -> None:
+        # torch types a ModuleList as a list of modules, whatever is in it.
+        held = nn.ModuleList(_without_items(parent) for parent in parents)
+        self.parents: Sequence[Autoencoder] = held  # type: ignore[assignment]  # see above
 
     @property
     def num_items(self) -> int:
