@@ -13,7 +13,7 @@ from torch.nn import functional
 from service.autoencoders.base import Autoencoder
 from service.checkpoint import build_model
 from service.histories import History, HistoryBatch
-from training import losses
+from training import catalogue_sum
 from training.losses import LOSSES, Loss, squared
 
 NUM_ITEMS = 23
@@ -68,16 +68,16 @@ HISTORIES = st.lists(
 )
 
 
-@pytest.mark.parametrize("block", [NUM_ITEMS, 7, 1])
+@pytest.mark.parametrize("rows", [10, 2, 1])
 @pytest.mark.parametrize(("name", "textbook"), TEXTBOOK.items())
-def test_any_block_size_gives_the_textbook_value_and_gradient(
+def test_any_number_of_rows_at_a_time_gives_the_textbook_value_and_gradient(
     model: Autoencoder,
     name: str,
     textbook: TextbookLoss,
-    block: int,
+    rows: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(losses, "ITEM_BLOCK", block)
+    monkeypatch.setattr(catalogue_sum, "MAX_SCORES", rows * NUM_ITEMS)
     assert_equal(model, targets(), 0, (LOSSES[name], textbook))
 
 
