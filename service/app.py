@@ -1,20 +1,24 @@
 """The composition root: settings in, an app out, with everything opened and closed by it."""
 
 import asyncio
+import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from service.api import openapi, probes, routes
+from service.api.hot_path import HotPath
 from service.api.middleware import RequestLog
 from service.api.pages import pages
 from service.api.problems import on_error
@@ -39,79 +43,128 @@ PLAYGROUND: Final = Path(__file__).parent / "playground"
 API_VERSION: Final = "1"
 # Users whose latents wait to be written while Redis is slow; about 2 kB each.
 MAX_PENDING_WRITES: Final = 1_000
+# How old the length of a worker's queue may be when it is shown; scrapes are some 15 s apart.
+QUEUE_REPORT_S: Final = 1.0
+# FastAPI's own, beside ours: to find out that nobody set it up takes 4 us a request.
+NO_TELEMETRY: Final = {"tracing": False, "metrics": False, "logs": False}
 
 Failure = Callable[[BaseException], None]
 
 
-def create_app(settings: Settings, on_failure: Failure | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    on_failure: Failure | None = None,
+    telemetry: Telemetry | None = None,
+    deployment: Deployment | None = None,
+) -> FastAPI:
     """Put the service together. Nothing is opened before the app's lifespan begins.
 
     The model is loaded in the background, so that ``/livez`` answers meanwhile; ``/readyz`` says
-    when it is there. One of several workers loads it first, and answers nothing before.
+    when it is there. One of several workers has it first, and answers nothing before.
 
     Args:
         settings: What the operator chose.
         on_failure: Called with the error when the model cannot be loaded. Without it the app
             logs the error and stays unready.
+        telemetry: Counts and times; one of the app's own without it.
+        deployment: The model, loaded before.
 
     Raises:
         SettingsError: The chosen device is not there.
     """
-    device = pick_device(settings.device)
-    telemetry = Telemetry()
+    telemetry = telemetry or Telemetry()
     state = ServiceState(_http_limits(settings), telemetry)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            loading = asyncio.create_task(_load(settings, device, state, stack))
-            loading.add_done_callback(lambda done: _report(done, on_failure))
-            if settings.workers > 1:
-                # Workers share a port: one that is not ready must take no request that another
-                # could answer. It listens when its lifespan has begun.
-                await asyncio.wait([loading])
-            try:
-                yield
-            finally:
-                state.ready = None
-                loading.cancel()
-                await asyncio.wait([loading])
-
+    load = partial(_load, settings, pick_device(settings.device), state, deployment)
     app: FastAPI = FastAPIOffline(
         redoc_url=None,
         title="Foldin",
         description="Recommendations from autoencoders: post a history, get the best items.",
         version=API_VERSION,
-        lifespan=lifespan,
+        lifespan=lambda _: _lifespan(settings, state, load, on_failure),
+        middleware=_middleware(state),
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,
     )
     app.state.service = state
-    app.add_middleware(RequestLog, telemetry=telemetry, clock=time.monotonic)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
     app.add_exception_handler(FoldinError, on_error)
     app.add_exception_handler(HTTPException, on_error)
     app.add_exception_handler(RequestValidationError, on_wrong_parameters)
     for router in (routes.router, probes.router, pages(PLAYGROUND)):
         app.include_router(router)
     openapi.complete(app)
-    return app
+
+
+def _middleware(state: ServiceState) -> list[Middleware]:
+    """Give what stands around the routes, the outermost first."""
+    log = Middleware(RequestLog, telemetry=state.telemetry, clock=time.monotonic)
+    return [log, Middleware(HotPath, state=state)]
+
+
+@asynccontextmanager
+async def _lifespan(
+    settings: Settings,
+    state: ServiceState,
+    load: Callable[[AsyncExitStack], Coroutine[Any, Any, None]],
+    on_failure: Failure | None,
+) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        loading = asyncio.create_task(load(stack))
+        loading.add_done_callback(lambda done: _report(done, on_failure))
+        if settings.workers > 1:
+            # Workers share a port: one that is not ready must take no request that another
+            # could answer. It listens when its lifespan has begun.
+            await asyncio.wait([loading])
+        try:
+            yield
+        finally:
+            state.ready = None
+            loading.cancel()
+            await asyncio.wait([loading])
 
 
 async def _load(
-    settings: Settings, device: torch.device, state: ServiceState, stack: AsyncExitStack
+    settings: Settings,
+    device: torch.device,
+    state: ServiceState,
+    deployment: Deployment | None,
+    stack: AsyncExitStack,
 ) -> None:
     started_s = time.monotonic()
     torch.set_num_threads(settings.threads_per_worker)
-    deployment = await asyncio.to_thread(
-        Deployment.open, settings.model_dir, device, state.telemetry
-    )
+    if deployment is None:
+        deployment = await asyncio.to_thread(
+            Deployment.open,
+            settings.model_dir,
+            device,
+            state.telemetry,
+            settings.retrieval,
+            settings.threads_per_worker,
+        )
     store = _open_store(settings, state.telemetry)
     stack.push_async_callback(store.close)
     batcher = _start_batcher(settings, state.telemetry)
     stack.push_async_callback(batcher.close)
+    if settings.workers > 1:  # whose gauges cannot be asked for when they are shown
+        stack.callback(asyncio.create_task(_report_queue(batcher, state.telemetry)).cancel)
     limits = Limits(settings.max_history, settings.max_k)
     recommender = Recommender(deployment, batcher, store, state.telemetry, limits)
+    # What is loaded stays: a collector that walks through it all again and again takes a tenth of
+    # the requests a second.
+    gc.collect()
+    gc.freeze()
     state.ready = Ready(deployment, recommender)
-    served = deployment.served(None)
+    _tell_ready(settings, device, recommender, time.monotonic() - started_s)
+
+
+def _tell_ready(
+    settings: Settings, device: torch.device, recommender: Recommender, seconds: float
+) -> None:
+    served = recommender.deployment.served(None)
     fields = {
         "model": served.name,
         "version": served.version,
@@ -119,8 +172,9 @@ async def _load(
         "device": str(device),
         "threads": settings.threads_per_worker,
         "retrieval": served.retriever_name,
-        "store": store.name,
-        "seconds": round(time.monotonic() - started_s, 3),
+        "recall": served.recall,
+        "store": recommender.store.name,
+        "seconds": round(seconds, 3),
     }
     logger.info("ready", extra={"fields": fields})
 
@@ -146,6 +200,12 @@ def _start_batcher(settings: Settings, telemetry: Telemetry) -> Batcher:
     telemetry.queue_rows.set_function(lambda: batcher.queue_length)
     batcher.start()
     return batcher
+
+
+async def _report_queue(batcher: Batcher, telemetry: Telemetry) -> None:
+    while True:
+        telemetry.queue_rows.set(batcher.queue_length)
+        await asyncio.sleep(QUEUE_REPORT_S)
 
 
 def _open_store(settings: Settings, telemetry: Telemetry) -> LatentStore:

@@ -1,15 +1,18 @@
 """The items of a model: their ids, titles, categories and popularity, in index order."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from service.errors import CheckpointCorruptError
+from service.item_json import ItemJson
+
+UNKNOWN_ITEM: Final = -1
 
 
 @final
@@ -47,21 +50,27 @@ class Catalog:
         """Item indices, most popular first; ties go to the smaller index."""
         return np.argsort(-self.popularity_I, kind="stable")
 
-    def indices(self, item_ids: Iterable[str]) -> tuple[NDArray[np.int64], list[str]]:
+    @cached_property
+    def item_json(self) -> ItemJson:
+        """The items as answers write them, made as they are asked for."""
+        return ItemJson(self.item_ids, self.titles)
+
+    def indices(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Translate ids to indices.
 
         Returns:
-            The indices of the known ids, in the given order, and the unknown ids, each once.
+            One index an id, ``UNKNOWN_ITEM`` where the catalogue lacks it, and the ids that it
+            lacks, each once, in the given order.
         """
-        known: list[int] = []
-        unknown: dict[str, None] = {}
-        for item_id in item_ids:
-            index = self.index_of.get(item_id)
-            if index is None:
-                unknown[item_id] = None
-            else:
-                known.append(index)
-        return np.array(known, dtype=np.int64), list(unknown)
+        try:
+            # No loop in Python as long as all ids are known: 15 us for 100, half of it hashing.
+            known = map(self.index_of.__getitem__, item_ids)
+            return np.fromiter(known, np.int64, len(item_ids)), ()
+        except KeyError:
+            found = [self.index_of.get(item_id, UNKNOWN_ITEM) for item_id in item_ids]
+            pairs = zip(item_ids, found, strict=True)
+            unknown = dict.fromkeys(item_id for item_id, index in pairs if index == UNKNOWN_ITEM)
+            return np.array(found, dtype=np.int64), tuple(unknown)
 
     def search(self, text: str, limit: int) -> list[int]:
         """Find items whose title holds every word of ``text``, the most popular first."""

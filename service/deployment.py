@@ -16,6 +16,7 @@ from service.histories import History
 from service.inference.engine import Engine, Job
 from service.ranker import ModelRanker
 from service.retrieval.base import Wanted
+from service.retrieval_mode import FoundRetrieval, RetrievalMode, find_retrieval
 from service.telemetry import Telemetry
 
 # The first run of a batch size may pick a kernel or grow an allocator.
@@ -31,15 +32,21 @@ class Served:
         checkpoint: The model and all that belongs to it.
         engine: Runs the model's batches.
         retriever_name: How its items are found, as ``/models`` shows it.
+        recall: Share of the exact lists that this way finds, measured when it was loaded.
+        version: The bundle's name, as answers give it.
         user_index_of: The users with a row of their own in the model, by the customer's id.
     """
 
     checkpoint: Checkpoint
     engine: Engine
     retriever_name: str
+    recall: float
+    version: str = field(init=False)
     user_index_of: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # Asked for by every answer, and put together from a date and a digest.
+        object.__setattr__(self, "version", self.checkpoint.version)
         user_ids = self.checkpoint.user_ids
         user_index_of = {user_id: user_index for user_index, user_id in enumerate(user_ids)}
         object.__setattr__(self, "user_index_of", user_index_of)
@@ -48,11 +55,6 @@ class Served:
     def name(self) -> str:
         """What requests call the model."""
         return self.checkpoint.manifest.name
-
-    @property
-    def version(self) -> str:
-        """The bundle's name, as answers give it."""
-        return self.checkpoint.version
 
     @property
     def digest(self) -> str:
@@ -95,7 +97,14 @@ class Deployment:
         self._current = served
 
     @classmethod
-    def open(cls, model_dir: Path, device: torch.device, telemetry: Telemetry) -> Self:
+    def open(
+        cls,
+        model_dir: Path,
+        device: torch.device,
+        telemetry: Telemetry,
+        retrieval: RetrievalMode = "exact",
+        threads: int = 1,
+    ) -> Self:
         """Load a bundle, let it repeat its trainer's answers, warm it up.
 
         Blocks for as long as that takes.
@@ -103,12 +112,17 @@ class Deployment:
         Args:
             model_dir: A bundle, or a directory whose ``CURRENT`` names one.
             device: Where the model runs.
-            telemetry: Learns which model it is.
+            telemetry: Learns which model it is, and how its proofs go.
+            retrieval: How its items are to be found.
+            threads: Of a product of integers; torch has its own.
 
         Raises:
             CheckpointError: The bundle cannot be served; its subclasses say why.
+            SettingsError: The way of retrieval is not for this device, or lacks its package.
         """
-        served = _load(model_dir, device)
+        checkpoint = load(model_dir, device)
+        found = find_retrieval(checkpoint, retrieval, threads, telemetry.count_retrieved)
+        served = _proven(checkpoint, found)
         _warm_up(served)
         telemetry.model_info.labels(
             served.name,
@@ -134,11 +148,10 @@ class Deployment:
         raise UnknownModelError(name, [served.name for served in self.models])
 
 
-def _load(model_dir: Path, device: torch.device) -> Served:
-    checkpoint = load(model_dir, device)
-    ranker = ModelRanker(checkpoint.model)
+def _proven(checkpoint: Checkpoint, found: FoundRetrieval) -> Served:
+    ranker = ModelRanker(checkpoint.model, found.retriever)
     canaries.replay(ranker, checkpoint.canaries)
-    return Served(checkpoint, Engine(ranker), ranker.retriever.name)
+    return Served(checkpoint, Engine(ranker), found.retriever.name, found.recall)
 
 
 def _warm_up(served: Served) -> None:

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.autoencoders.rating_scale import RatingScale
-from service.catalog import Catalog
+from service.catalog import UNKNOWN_ITEM
 from service.errors import LatentStoreError
 from service.histories import History
 from service.latents.store import UserRecord
-from service.recommendation import CacheOutcome, HistoryEntry, Reason, Source
+from service.recommendation import CacheOutcome, PostedHistory, Reason, Source
 
 # No encoder comes near this; a lying store may, and scores would overflow.
 MAX_LATENT: Final = 1e6
@@ -44,34 +45,38 @@ class Evidence:
     @classmethod
     def posted(
         cls,
-        entries: Sequence[HistoryEntry],
-        catalog: Catalog,
+        posted: PostedHistory,
+        item_index_N: NDArray[np.int64],
         positive_threshold: float | None,
         scale: RatingScale | None = None,
     ) -> Self:
-        """Read a posted history; ids that the catalogue lacks are passed over.
+        """Read a posted history; entries that the catalogue lacks are passed over.
 
         An item counts once however often it is posted. It is liked if any of its entries is
         unrated or rated ``positive_threshold`` or more, and the largest weight of those counts.
         A model with a ``scale`` encodes every entry with its rating, of an item's entries the
         highest, and has no use for weights.
+
+        Args:
+            posted: N entries.
+            item_index_N: int64, their items in the catalogue, ``UNKNOWN_ITEM`` where it lacks one.
+            positive_threshold: None: every entry is liked.
+            scale: Of a model that reads ratings.
         """
-        liked: list[int] = []
-        weights: list[float] = []
-        disliked: list[int] = []
-        for entry in entries:
-            item_index = catalog.index_of.get(entry.item_id)
-            if item_index is None:
-                continue
-            weight = _encoded_as(entry, positive_threshold, scale)
-            if weight is None:
-                disliked.append(item_index)
-            else:
-                liked.append(item_index)
-                weights.append(weight)
-        reason = _shortcoming(entries, liked, disliked)
-        history = History.of(liked, weights)
-        disliked_N = np.setdiff1d(np.array(disliked, dtype=np.int64), history.item_index_N)
+        if scale is not None:
+            ratings = posted.ratings or (None,) * len(posted)
+            weights: Sequence[float] | None = [scale.read(rating) for rating in ratings]
+            liked = None
+        else:
+            weights = posted.weights
+            liked = _liked(posted.ratings, positive_threshold)
+        known_N = item_index_N != UNKNOWN_ITEM
+        liked_N = known_N if liked is None else known_N & liked
+        history = _history(item_index_N, weights, liked_N)
+        disliked_N = NO_ITEMS
+        if liked is not None:
+            disliked_N = np.setdiff1d(item_index_N[known_N & ~liked], history.item_index_N)
+        reason = "" if len(history) else _shortcoming(len(posted), len(disliked_N))
         return cls("bypass", reason, history.item_index_N, disliked_N, history=history)
 
     @classmethod
@@ -111,22 +116,29 @@ class Evidence:
         return "popularity" if self.reason else "model"
 
 
-def _encoded_as(
-    entry: HistoryEntry, positive_threshold: float | None, scale: RatingScale | None
-) -> float | None:
-    """Give the weight that an entry is encoded with; None: it is seen, and not encoded."""
-    if scale is not None:
-        return scale.read(entry.rating)
-    if positive_threshold is None or entry.rating is None or entry.rating >= positive_threshold:
-        return entry.weight
-    return None
+def _liked(
+    ratings: Sequence[float | None] | None, positive_threshold: float | None
+) -> NDArray[np.bool_] | None:
+    """Tell which entries are liked; None: all of them."""
+    if ratings is None or positive_threshold is None:
+        return None
+    # An entry without a rating becomes NaN, which is below no threshold.
+    rating_N = np.array(ratings, dtype=np.float64)
+    liked_N: NDArray[np.bool_] = ~(rating_N < positive_threshold)
+    return liked_N
 
 
-def _shortcoming(
-    entries: Sequence[HistoryEntry], liked: Sequence[int], disliked: Sequence[int]
-) -> Reason:
-    if liked:
-        return ""
-    if disliked:
+def _history(
+    item_index_N: NDArray[np.int64], weights: Sequence[float] | None, encoded_N: NDArray[np.bool_]
+) -> History:
+    """Make the model's input of the entries that it encodes."""
+    if np.count_nonzero(encoded_N) < len(encoded_N):
+        item_index_N = item_index_N[encoded_N]
+        weights = None if weights is None else list(compress(weights, encoded_N.tolist()))
+    return History.of(item_index_N, weights)
+
+
+def _shortcoming(num_entries: int, num_disliked: int) -> Reason:
+    if num_disliked:
         return "no_liked_items"
-    return "no_known_items" if entries else "empty_history"
+    return "no_known_items" if num_entries else "empty_history"

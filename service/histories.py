@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from service.device import to_device
+
 UNKNOWN_USER = -1
 # Weights of entries, where they are posted or read: their squares, and sums of those, stay well
 # inside float32.
@@ -32,16 +34,25 @@ class History:
 
     @classmethod
     def of(cls, item_indices: ArrayLike, weights: ArrayLike | None = None) -> Self:
-        """Sort and merge entries in any order; of an item posted twice the larger weight counts."""
-        item_N = np.asarray(item_indices, dtype=np.int64)
+        """Sort and merge entries in any order; of an item posted twice the larger weight counts.
+
+        Raises:
+            ValueError: There are more items than weights, or fewer.
+        """
+        item_N = np.array(item_indices, dtype=np.int64)  # a copy: it is sorted in place
         if weights is None:
-            unique_N = np.unique(item_N)
+            item_N.sort()
+            unique_N = item_N[_first_of_each(item_N)] if _has_twins(item_N) else item_N
             return cls(unique_N, np.ones(len(unique_N), dtype=np.float32))
-        unique_N, position_N = np.unique(item_N, return_inverse=True)
-        # Not from zero up: a weight may be a rating, and a rating below zero.
-        weight_N = np.full(len(unique_N), -np.inf, dtype=np.float32)
-        np.maximum.at(weight_N, position_N, np.asarray(weights, dtype=np.float32))
-        return cls(unique_N, weight_N)
+        weight_N = np.asarray(weights, dtype=np.float32)
+        if weight_N.shape != item_N.shape:
+            raise ValueError(f"{len(item_N)} items, {len(weight_N)} weights")
+        order_N = item_N.argsort()
+        item_N, weight_N = item_N[order_N], weight_N[order_N]
+        if _has_twins(item_N):
+            start_N = _first_of_each(item_N).nonzero()[0]
+            return cls(item_N[start_N], np.maximum.reduceat(weight_N, start_N))
+        return cls(item_N, weight_N)
 
     def __len__(self) -> int:
         return len(self.item_index_N)
@@ -124,11 +135,19 @@ class HistoryBatch:
     def to(self, device: torch.device) -> Self:
         """Move to a device; a batch that is there already stays as it is."""
         return type(self)(
-            self.item_index_N.to(device, non_blocking=True),
-            self.weight_N.to(device, non_blocking=True),
-            self.offset_B1.to(device, non_blocking=True),
-            self.user_index_B.to(device, non_blocking=True),
+            to_device(self.item_index_N, device),
+            to_device(self.weight_N, device),
+            to_device(self.offset_B1, device),
+            to_device(self.user_index_B, device),
         )
+
+
+def _has_twins(sorted_N: NDArray[np.int64]) -> bool:
+    return bool(np.count_nonzero(sorted_N[1:] == sorted_N[:-1]))
+
+
+def _first_of_each(sorted_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.concatenate([[True], sorted_N[1:] != sorted_N[:-1]])
 
 
 def _concatenated(parts: Sequence[NDArray[Any]], dtype: str) -> NDArray[Any]:

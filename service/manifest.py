@@ -74,7 +74,11 @@ class Manifest(BaseModel):
     """Fingerprint and counts of the training data."""
 
     metrics: dict[str, Any]
-    """``valid`` and ``test`` figures of the weights in this bundle."""
+    """``valid`` and ``test`` figures of the weights in this bundle, and what was found beside.
+
+    ``facts`` are choices made on validation users. Of a variational model ``posterior`` has the
+    KL of every latent dimension, the greatest first: those in use are worth a traversal.
+    """
 
     positive_threshold: float | None
     """Ratings below it are seen but not liked; None: every entry is liked, or is read as rated."""

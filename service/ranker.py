@@ -9,15 +9,16 @@ from torch import Tensor
 from service.autoencoders.base import Autoencoder
 from service.histories import HistoryBatch
 from service.retrieval.base import Retriever, TopK, Wanted
+from service.retrieval.certificate import Count, not_counted
 from service.retrieval.exact import ExactRetriever
 from service.retrieval.item_item import ItemItemRetriever
 
 
-def retriever_for(model: Autoencoder) -> Retriever:
-    """Pick how a model's items are found, by the parts that it has."""
+def retriever_for(model: Autoencoder, count: Count = not_counted) -> Retriever:
+    """Pick how a model's items are found exactly, by the parts that it has."""
     if model.linear is not None and model.item_vectors_IH.shape[1] == 0:
         return ItemItemRetriever(model.linear, model.item_bias_I)
-    return ExactRetriever(model.item_vectors_IH, model.item_bias_I, model.linear)
+    return ExactRetriever(model.item_vectors_IH, model.item_bias_I, model.linear, count)
 
 
 @final

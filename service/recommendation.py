@@ -1,7 +1,8 @@
 """The question and the answer of the use case, free of HTTP, torch and Redis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, Protocol, Self, TypeAlias, final
 
 from service.catalog import Catalog
 from service.retrieval.base import TopK
@@ -9,6 +10,22 @@ from service.retrieval.base import TopK
 Source: TypeAlias = Literal["model", "popularity"]
 CacheOutcome: TypeAlias = Literal["hit", "miss", "bypass", "error"]
 Reason: TypeAlias = Literal["", "empty_history", "no_known_items", "no_liked_items", "unknown_user"]
+
+
+class Interaction(Protocol):
+    """One posted interaction, with what is known about it."""
+
+    @property
+    def item_id(self) -> str:
+        """The customer's id of the item."""
+
+    @property
+    def rating(self) -> float | None:
+        """What the user thought of it, where they said."""
+
+    @property
+    def weight(self) -> float:
+        """How much it says, relative to the others."""
 
 
 @final
@@ -23,11 +40,56 @@ class HistoryEntry:
 
 @final
 @dataclass(frozen=True, slots=True)
+class PostedHistory:
+    """A history as it was posted, in its order, column by column.
+
+    Columns, since an object an entry takes longer to make than all the rest of a request.
+
+    Attributes:
+        item_ids: One an entry.
+        ratings: One an entry, None where it has none; None in all: no entry is rated.
+        weights: One an entry; None: each weighs 1.
+    """
+
+    item_ids: tuple[str, ...]
+    ratings: tuple[float | None, ...] | None = None
+    weights: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, entries: Sequence[str | Interaction]) -> Self:
+        """Turn entries, ids alone or interactions, into columns."""
+        rows = [HistoryEntry(entry) if isinstance(entry, str) else entry for entry in entries]
+        return cls.of_columns(
+            tuple([row.item_id for row in rows]),
+            tuple([row.rating for row in rows]),
+            tuple([row.weight for row in rows]),
+        )
+
+    @classmethod
+    def of_columns(
+        cls,
+        item_ids: tuple[str, ...],
+        ratings: tuple[float | None, ...],
+        weights: tuple[float, ...],
+    ) -> Self:
+        """Take columns, and drop those that say nothing: equal histories become equal values."""
+        return cls(
+            item_ids,
+            None if ratings.count(None) == len(ratings) else ratings,
+            None if weights.count(1.0) == len(weights) else weights,
+        )
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Query:
     """One request for a list.
 
     Attributes:
-        history: Posted entries; None when the caller relies on what is kept for ``user_id``.
+        history: What was posted; None when the caller relies on what is kept for ``user_id``.
             An empty history is a statement (a new user), not a reason to look one up.
         user_id: Whose latent to use, or to refresh from the posted history.
         k: Items wanted, at least 1.
@@ -38,7 +100,7 @@ class Query:
         model: Name of the model to ask; None for the one that is served by default.
     """
 
-    history: tuple[HistoryEntry, ...] | None
+    history: PostedHistory | None
     user_id: str | None
     k: int
     exclude_items: tuple[str, ...] = ()

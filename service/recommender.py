@@ -3,13 +3,15 @@
 What comes from where is decided here; how it is computed, kept or sent is not known here.
 """
 
-import uuid
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Self, final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from service.catalog import UNKNOWN_ITEM, Catalog
 from service.deployment import Deployment, Served
 from service.errors import (
     EmptyHistoryError,
@@ -19,16 +21,17 @@ from service.errors import (
     UnknownItemsError,
     UnknownUserError,
 )
-from service.evidence import Evidence
+from service.evidence import NO_ITEMS, Evidence
 from service.histories import UNKNOWN_USER
 from service.inference.batcher import Batcher
 from service.inference.engine import Job, Outcome
 from service.latents.store import LatentStore, UserRecord
-from service.recommendation import Query, Reason, Recommendation
+from service.recommendation import PostedHistory, Query, Reason, Recommendation
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.popularity import most_popular
 from service.telemetry import Telemetry
 
+NOTHING_POSTED: Final = PostedHistory(())
 SHORTCOMINGS: Final[dict[Reason, str]] = {
     "empty_history": "the history is empty",
     "no_known_items": "the model knows none of the items in the history",
@@ -65,7 +68,7 @@ class Limits:
 
 def random_id() -> str:
     """Draw 32 hex digits that no other list has."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 @final
@@ -102,9 +105,11 @@ class Recommender:
         """
         self.limits.check(query)
         served = self.deployment.served(query.model)
-        unknown_items = _unknown_items(query, served)
-        evidence = await self._evidence(query, served)
-        wanted = _wanted(query, served, evidence)
+        known = _Translation.of(query, served.catalog)
+        if known.unknown_items and query.strict:
+            raise UnknownItemsError(known.unknown_items)
+        evidence = await self._evidence(query, served, known.posted_N)
+        wanted = _wanted(query, known.excluded_N, evidence)
         if evidence.reason:
             top = _fallback(query, served, evidence.reason, wanted)
         else:
@@ -118,19 +123,21 @@ class Recommender:
             catalog=served.catalog,
             source=evidence.source,
             reason=evidence.reason,
-            unknown_items=unknown_items,
+            unknown_items=known.unknown_items,
             cache=evidence.cache,
             model_name=served.name,
             model_version=served.version,
             recommendation_id=self.new_id(),
         )
 
-    async def _evidence(self, query: Query, served: Served) -> Evidence:
+    async def _evidence(
+        self, query: Query, served: Served, posted_N: NDArray[np.int64]
+    ) -> Evidence:
         """Take what was posted, else look up what is kept; a broken store keeps nothing."""
         if query.history is not None or query.user_id is None:
-            entries = query.history or ()
+            posted = query.history or NOTHING_POSTED
             evidence = Evidence.posted(
-                entries, served.catalog, served.positive_threshold, served.rating_scale
+                posted, posted_N, served.positive_threshold, served.rating_scale
             )
         else:
             try:
@@ -167,19 +174,39 @@ class Recommender:
             self.telemetry.cache.labels("lost").inc()  # the caller has their list all the same
 
 
-def _unknown_items(query: Query, served: Served) -> tuple[str, ...]:
-    posted = [entry.item_id for entry in query.history or ()]
-    _, unknown_items = served.catalog.indices([*posted, *query.exclude_items])
-    if unknown_items and query.strict:
-        raise UnknownItemsError(unknown_items)
-    return tuple(unknown_items)
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Translation:
+    """The items that a query names, as the catalogue knows them; each id is looked up once.
+
+    Attributes:
+        posted_N: int64, one an entry of the history, ``UNKNOWN_ITEM`` where the catalogue lacks it.
+        excluded_N: int64, the excluded items that the catalogue has.
+        unknown_items: The ids that it lacks, each once, posted ones first.
+    """
+
+    posted_N: NDArray[np.int64]
+    excluded_N: NDArray[np.int64]
+    unknown_items: tuple[str, ...]
+
+    @classmethod
+    def of(cls, query: Query, catalog: Catalog) -> Self:
+        posted = query.history or NOTHING_POSTED
+        posted_N, unknown_items = catalog.indices(posted.item_ids)
+        if not query.exclude_items:
+            return cls(posted_N, NO_ITEMS, unknown_items)
+        excluded_N, more_unknown = catalog.indices(query.exclude_items)
+        excluded_N = excluded_N[excluded_N != UNKNOWN_ITEM]
+        return cls(posted_N, excluded_N, tuple(dict.fromkeys((*unknown_items, *more_unknown))))
 
 
-def _wanted(query: Query, served: Served, evidence: Evidence) -> Wanted:
-    hidden_N, _ = served.catalog.indices(query.exclude_items)
-    if query.exclude_seen:
-        hidden_N = np.concatenate([hidden_N, evidence.liked_N, evidence.disliked_N])
-    return Wanted(query.k, hidden_N)
+def _wanted(query: Query, excluded_N: NDArray[np.int64], evidence: Evidence) -> Wanted:
+    if not query.exclude_seen:
+        return Wanted(query.k, excluded_N)
+    hidden = [
+        part_N for part_N in (evidence.liked_N, evidence.disliked_N, excluded_N) if len(part_N)
+    ]
+    return Wanted(query.k, hidden[0] if len(hidden) == 1 else np.concatenate([NO_ITEMS, *hidden]))
 
 
 def _job(query: Query, served: Served, evidence: Evidence, wanted: Wanted) -> Job:

@@ -42,8 +42,9 @@ class Settings(BaseSettings):
     """TCP port; 0 takes a free one."""
 
     workers: Count = 1
-    """Server processes. Each loads the model and keeps an in-process store and metrics of its own:
-    with more than one set REDIS_URL; on a GPU keep 1."""
+    """Server processes. They share the model's memory and answer with common metrics, but each has
+    an in-process store of its own: with more than one set REDIS_URL. On a GPU each holds a copy of
+    the model."""
 
     threads: Count | None = None
     """Torch threads of a worker. Unset: cores / workers. More than that, and they fight for cores:
@@ -52,8 +53,10 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto takes CUDA where torch sees it."""
 
-    retrieval: Literal["auto", "exact"] = "auto"
-    """How the best items are found; auto is exact."""
+    retrieval: Literal["auto", "exact", "int8", "ann"] = "auto"
+    """How the best items are found. exact: products in float32; int8: products in integers, then
+    the same exact lists; ann: an index for very large catalogues, whose lists may miss items; auto
+    takes int8 where it is faster than exact."""
 
     max_batch: Count = 64
     """Rows that one run of the engine answers. Larger: more throughput under load, and
@@ -102,14 +105,6 @@ class Settings(BaseSettings):
     def threads_per_worker(self) -> int:
         """``threads``, or the cores that this process may use, shared out among the workers."""
         return self.threads or max(1, available_cores() // self.workers)
-
-    def export(self) -> None:
-        """Write all settings into the environment, where worker processes find them."""
-        for name, value in self.model_dump(mode="json").items():
-            if value is None:
-                os.environ.pop(_variable(name), None)
-            else:
-                os.environ[_variable(name)] = str(value)
 
     @model_validator(mode="wrap")
     @classmethod

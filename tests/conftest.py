@@ -30,18 +30,21 @@ hypothesis.settings.register_profile("foldin", deadline=None)
 hypothesis.settings.load_profile("foldin")
 
 WAIT_S = 10.0
+# Tests that run only when they are asked for.
+UNASKED = ("slow", "benchmark")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    for mark in UNASKED:
+        parser.addoption(f"--{mark}", action="store_true", help=f"also run tests marked {mark}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
+    left_out = [mark for mark in UNASKED if not config.getoption(f"--{mark}")]
     for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+        for mark in left_out:
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: run with --{mark}"))
 
 
 TINY: dict[str, dict[str, Any]] = {

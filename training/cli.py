@@ -8,6 +8,7 @@ from rich.console import Console
 from service.errors import FoldinError, SettingsError
 from training.errors import BadInputError
 from training.verbs.add_items import add_items
+from training.verbs.bench import bench
 from training.verbs.bundles import inspect, serve, verify
 from training.verbs.compare import compare
 from training.verbs.demo import demo
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for verb in (demo, train, evaluate, compare, tune, add_items, inspect, verify, serve):
     app.command()(verb)
+app.add_typer(bench, name="bench")
 
 
 @app.callback(epilog="Any verb takes --debug: show the traceback of an error.")

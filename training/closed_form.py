@@ -31,8 +31,11 @@ class ClosedForm:
     def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
         """Give one list per history; hidden items never come back."""
         history = csr_of(histories, len(self.precision.diagonal_I)).astype(np.float64)
-        product = self.precision.times(history) / self.precision.diagonal_I
-        return rank(torch.from_numpy(history.toarray() - product), wanted)
+        product = self.precision.times(history)
+        product /= self.precision.diagonal_I
+        score_BI = history.toarray()
+        score_BI -= product
+        return rank(torch.from_numpy(score_BI), wanted)
 
 
 def tuned(

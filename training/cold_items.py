@@ -5,6 +5,7 @@ say whom they are for. A ridge regression on the vectors of the items that were 
 one into the other; the model is left as it is, and gets rows.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,10 +63,12 @@ def add_items(
         lift: See ``with_items``.
 
     Raises:
-        BadInputError: An item that the model has, no items, or nothing to predict from. Nothing
-            was written.
+        BadInputError: An item that the model has, no items, nothing to predict from, or a lift
+            that no score can hold. Nothing was written.
         CheckpointError: The bundle cannot be read.
     """
+    if not math.isfinite(lift):
+        raise BadInputError(f"the lift is {lift}: it must be a finite number")
     bundle = checkpoint.resolve(path)
     loaded = checkpoint.load(bundle)
     _refuse(items, loaded.catalog, bundle)
@@ -105,7 +108,7 @@ def with_items(
         lift: Added to the scores of the new items, in standard deviations of scores between items.
 
     Raises:
-        BadInputError: The trained items share no features.
+        BadInputError: The trained items share no features, or no score can hold the lift.
     """
     catalog = loaded.catalog
     # Items that no training user had were added before: what they have is predicted itself.

@@ -18,14 +18,15 @@ from pydantic import (
 )
 
 from service.autoencoders import ARCHITECTURES
-from training.errors import BadInputError
+from training.errors import BadInputError, first_fault
+from training.unread_settings import refuse_unread
 
 
 @final
 class TrainingConfig(BaseModel):
     """One run: model, loss, optimiser, schedule, chance. Frozen; written into the bundle."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str
     """A key of ``ARCHITECTURES``."""
@@ -115,7 +116,8 @@ class TrainingConfig(BaseModel):
         """Check settings of a run, architecture fields among them or in a table of their own.
 
         Raises:
-            BadInputError: An unknown model or setting, or a value out of range.
+            BadInputError: An unknown model or setting, a value out of range, or a setting that
+                the model would not read.
         """
         own = {key: value for key, value in settings.items() if key in cls.model_fields}
         name = own.get("model")
@@ -133,9 +135,8 @@ class TrainingConfig(BaseModel):
             _refuse_unknown(config)
             TypeAdapter(ARCHITECTURES[name].config).validate_python(config.architecture)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInputError(f"setting {where}: {first['msg']}") from error
+            raise BadInputError(f"setting {first_fault(error)}") from error
+        refuse_unread(name, {**own, **config.architecture}, config.loss)
         return config
 
 

@@ -5,6 +5,8 @@ FoldinError
 `- TrainingDivergedError    the loss is no longer finite: exit code 1
 """
 
+from pydantic import ValidationError
+
 from service.errors import FoldinError
 
 
@@ -14,3 +16,11 @@ class BadInputError(FoldinError):
 
 class TrainingDivergedError(FoldinError):
     """The loss is not finite any more; the weights are worth nothing."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Tell where the first wrong value is, and what is wrong with it."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    # What a validator of ours says comes with a prefix of the library's.
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"

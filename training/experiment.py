@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -14,7 +14,7 @@ from training.loop import Resumable, TrainingResult, Watcher
 from training.measurement import Figures, measure, measure_rivals
 from training.memory import peak_bytes
 from training.posterior import posterior_record
-from training.state import STATE_FILE
+from training.state import forget_states
 
 
 @final
@@ -52,6 +52,8 @@ class Experiment:
             **self.posterior,
             "seconds": self.result.seconds,
             "users_per_second": self.result.users_per_second,
+            "curve": [asdict(report) for report in self.result.reports],
+            **_parent_curves(self.result),
             "peak_memory_bytes": peak_bytes(),
             "checkpoint": str(self.bundle),
             "baselines": {
@@ -79,12 +81,22 @@ def run_experiment(
     figures: dict[str, Any] = {part: measured.to_dict() for part, measured in metrics.items()}
     if result.facts:
         figures["facts"] = dict(result.facts)
+    posterior = posterior_record(result.model, dataset.split.train)
+    if posterior:
+        figures["posterior"] = posterior
     # The bundle first: a run that is stopped while the rivals are measured has lost nothing.
     bundle = export(result.model, dataset, config, figures, model_dir)
     if not result.interrupted:  # what is finished needs no resuming, and the state is large
-        (model_dir / STATE_FILE).unlink(missing_ok=True)
-    posterior = posterior_record(result.model, dataset.split.train)
+        forget_states(model_dir)
     return Experiment(config, result, metrics, measure_rivals(dataset), bundle, posterior)
+
+
+def _parent_curves(result: TrainingResult) -> dict[str, Any]:
+    curves = {
+        name: [asdict(report) for report in reports]
+        for name, reports in result.parent_reports.items()
+    }
+    return {"parent_curves": curves} if curves else {}
 
 
 def _fingerprint(dataset: Dataset, config: TrainingConfig) -> str:

@@ -9,6 +9,7 @@ from training.hybrid import fit_hybrid
 from training.linear import fit_linear
 from training.loop import Resumable, TrainingResult, Watcher, train
 from training.ratings import fit_by_items, fit_by_users
+from training.state import forget_states
 from training.task import RankingTask
 
 Fitter = Callable[[TrainingConfig, Dataset, Watcher, Resumable | None], TrainingResult]
@@ -26,7 +27,13 @@ FITTERS: Final[Mapping[str, Fitter]] = {
 def fit(
     config: TrainingConfig, dataset: Dataset, watcher: Watcher, resumable: Resumable | None = None
 ) -> TrainingResult:
-    """Fit the model that the config names; see ``training.loop.train`` for what may be raised."""
+    """Fit the model that the config names; see ``training.loop.train`` for what may be raised.
+
+    A run that does not resume forgets the states of earlier ones first: a later one that does
+    would mix them up.
+    """
+    if resumable is not None and not resumable.resume:
+        forget_states(resumable.directory)
     return FITTERS.get(config.model, _fit_by_gradients)(config, dataset, watcher, resumable)
 
 

@@ -6,6 +6,7 @@ part the votes that an item gets and casts.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Final, final
 
 import numpy as np
@@ -117,7 +118,7 @@ def grown(model: Autoencoder, architecture: str, growth: Growth, lift: float = 0
         lift: Added to the scores of the new items.
 
     Raises:
-        BadInputError: The architecture cannot take new items.
+        BadInputError: The architecture cannot take new items, or a number would not be finite.
     """
     weights = dict(model.state_dict())
     config = model.config
@@ -130,6 +131,7 @@ def grown(model: Autoencoder, architecture: str, growth: Growth, lift: float = 0
             votes = growth.of_votes(name, module)
             weights |= {f"{name}.{key}": part for key, part in votes.state_dict().items()}
             config = dataclasses.replace(config, num_weights=len(votes.weight_M))
+    _refuse_infinite(weights)
     num_items = model.num_items + growth.num_new
     with torch.device("meta"):
         made = build_model(architecture, config, num_items, model.num_users)
@@ -138,6 +140,13 @@ def grown(model: Autoencoder, architecture: str, growth: Growth, lift: float = 0
     except RuntimeError as error:
         raise BadInputError(f"{architecture} cannot take new items: {error}") from error
     return made.freeze()
+
+
+def _refuse_infinite(weights: Mapping[str, Tensor]) -> None:
+    """Refuse what could be written and not be loaded again: float32 ends at 3.4e38."""
+    for key, table in weights.items():
+        if not bool(table.isfinite().all()):
+            raise BadInputError(f"{key} would not be finite: choose a smaller lift")
 
 
 def _is_item_table(key: str, table: Tensor, model: Autoencoder) -> bool:

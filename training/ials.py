@@ -8,9 +8,10 @@ weight by number of entries is what made the model strong again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Annotated, Final, final
 
 import torch
+from pydantic import Field
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -39,10 +40,11 @@ INITIAL_NORM: Final = 0.1
 class ImplicitALSConfig:
     """Settings of iALS; validation users choose what is None."""
 
-    latent_dim: int = 128
-    epochs: int = 10
-    l2: float | None = None
-    absent_weight: float | None = None
+    latent_dim: Annotated[int, Field(ge=1)] = 128
+    epochs: Annotated[int, Field(ge=1)] = 10
+    # Without either the system of a row without entries has no solution.
+    l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    absent_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 @final

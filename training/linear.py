@@ -16,9 +16,11 @@ from service.ranker import ModelRanker
 from training.closed_form import ClosedForm, ndcg_by_user, some_of, tuned
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
+from training.errors import BadInputError
 from training.loop import Resumable, TrainingResult, Watcher
 from training.pruning import Loss, Pruned, prune
 from training.regularizer import Regularizer
+from training.state import ANEW
 
 # Orders items that nothing in a history speaks for; scores are some hundredths and more.
 BIAS_OF_THE_MOST_POPULAR: Final = 1e-6
@@ -33,9 +35,12 @@ def fit_linear(
     chance.
 
     Raises:
-        BadInputError: It does not fit into memory.
+        BadInputError: It does not fit into memory, or there is to be a run to go on with.
     """
-    del resumable  # there are no epochs to go on with
+    if resumable is not None and resumable.resume:
+        raise BadInputError(
+            f"nothing to resume: {config.model} has a closed form and no epochs; {ANEW}"
+        )
     started = time.monotonic()
     train = dataset.split.train
     shape = TypeAdapter(ARCHITECTURES[config.model].config).validate_python(config.architecture)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,14 @@ class Watcher(Protocol):
 
     def on_epoch(self, report: EpochReport, best_epoch: int) -> None:
         """Hear that an epoch is done."""
+
+
+@runtime_checkable
+class PartsWatcher(Watcher, Protocol):
+    """A watcher that wants to know which of several models is trained."""
+
+    def on_part(self, name: str, epochs: int) -> None:
+        """Hear which model the steps and epochs to come are of, and how many there are at most."""
 
 
 @final
@@ -74,6 +82,7 @@ class TrainingResult:
         seconds: Training and validation together, interruptions left out.
         users_per_second: Over the training steps.
         facts: What else there is to tell, by name: what validation chose, what pruning cost.
+        parent_reports: Of a model made of several that have epochs, the reports of each by name.
     """
 
     model: Autoencoder
@@ -83,6 +92,7 @@ class TrainingResult:
     seconds: float
     users_per_second: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    parent_reports: Mapping[str, tuple[EpochReport, ...]] = field(default_factory=dict)
 
 
 def train(

@@ -8,6 +8,8 @@ from typing import Final
 MEMINFO: Final = Path("/proc/meminfo")
 CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 CGROUP_USED: Final = Path("/sys/fs/cgroup/memory.current")
+MB: Final = 10**6
+GB: Final = 10**9
 CLEAR_REFS: Final = Path("/proc/self/clear_refs")
 
 
@@ -21,6 +23,13 @@ def peak_bytes() -> int:
     """Give the most memory that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def told(size_bytes: float) -> str:
+    """Say a size in gigabytes, or in megabytes where it is less than one."""
+    if size_bytes < GB:
+        return f"{size_bytes / MB:,.0f} MB"
+    return f"{size_bytes / GB:,.1f} GB"
 
 
 def forget_peak() -> bool:

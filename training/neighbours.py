@@ -8,11 +8,12 @@ history items (Deshpande and Karypis 2004, after whom each j keeps its k most si
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Annotated, Final, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.sparse import csc_array, csr_array
 
 from service.histories import HistoryBatch
@@ -37,9 +38,9 @@ BIAS_OF_THE_MOST_POPULAR: Final = 1e-9
 class NeighboursConfig:
     """Settings of item-kNN; validation users choose what is None."""
 
-    neighbours: int | None = None
-    exponent: float | None = None
-    shrinkage: float | None = None
+    neighbours: Annotated[int, Field(ge=1)] | None = None
+    exponent: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    shrinkage: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 @final

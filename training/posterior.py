@@ -1,5 +1,6 @@
 """What a variational model says in each of its dimensions, told when training is over."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -26,17 +27,24 @@ def posterior_record(model: Autoencoder, rows: csr_array) -> dict[str, Any]:
     Returns:
         Nothing for a model without a posterior. Else ``kl_per_dimension``, a list of
         ``{"dimension": index, "kl": nats}`` with the greatest first, where ``kl`` is the mean KL
-        from N(0, 1) over users (whatever the prior in training was); and ``active_dimensions``,
-        how many of them lie above ``ACTIVE_KL``.
+        from N(0, 1) over users (whatever the prior in training was); ``dimensions``, how many
+        there are; and ``active_dimensions``, how many of them lie above ``ACTIVE_KL``.
     """
     if not isinstance(model, VariationalAutoencoder):
         return {}
     kl_D = _mean_kl(model, rows)
     order_D = np.argsort(-kl_D, kind="stable").tolist()
     return {
+        "dimensions": len(order_D),
         "kl_per_dimension": [{"dimension": d, "kl": float(kl_D[d])} for d in order_D],
         "active_dimensions": int((kl_D > ACTIVE_KL).sum()),
     }
+
+
+def active_kl(record: Mapping[str, Any]) -> str:
+    """Write the dimensions in use on one line, each with its KL, the greatest first."""
+    told = record["kl_per_dimension"][: record["active_dimensions"]]
+    return ", ".join(f"{each['dimension']}: {each['kl']:.3f}" for each in told)
 
 
 @torch.inference_mode()

@@ -4,25 +4,21 @@
 as it stands; with fewer users, Woodbury's identity ``P = D - D X' (I + X D X')^-1 X D``, D =
 diag(1/d), needs the inverse of a user x user matrix only, and never holds an item x item one.
 Float64 throughout, by Cholesky: half the work of a general inverse, and twice the digits. One
-dense matrix is held, filled in blocks and inverted in its place.
+dense matrix is held, filled in blocks and inverted in its place; ``training.footprint`` counts
+what there is beside.
 """
 
-from typing import Final, Protocol, final
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse import csc_array, csr_array
 
-from training.errors import BadInputError
-from training.memory import available_bytes
+from training.footprint import block_rows, refuse_if_too_large
 
 Dense = NDArray[np.float64]
 Sparse = csr_array | csc_array
-
-BLOCK: Final = 1024
-# What may be left of an item-item matrix after pruning: 800 MB at 8 bytes each.
-MAX_WEIGHTS: Final = 100_000_000
 
 
 class Precision(Protocol):
@@ -34,7 +30,7 @@ class Precision(Protocol):
         """Give ``history @ P``, [B, I]."""
 
     def rows(self, start: int, stop: int) -> Dense:
-        """Give rows ``start`` to ``stop`` of P."""
+        """Give rows ``start`` to ``stop`` of P, not to be written to."""
 
 
 @final
@@ -64,23 +60,29 @@ class UserPrecision:
         self._inverse_I = 1 / regularizer_I
         # X D, of which X D X' is half the way.
         self._scaled = csr_array(train.multiply(self._inverse_I[None, :]))
+        self._by_item = csr_array(train.T)
         self._kernel_UU = _inverse(self._scaled, train.T, np.ones(train.shape[0]))
         self.diagonal_I = self._inverse_I - self._inverse_I**2 * self._quadratic_I()
 
     def _quadratic_I(self) -> Dense:
         """Give ``x_i' K x_i`` of every item's column, block by block."""
-        columns = csr_array(self._train.T)
+        num_items, num_users = self._by_item.shape
+        step = block_rows(num_users)
         parts = []
-        for start in range(0, columns.shape[0], BLOCK):
-            block = columns[start : start + BLOCK]
+        for start in range(0, num_items, step):
+            block = self._by_item[start : start + step]
             parts.append(np.asarray(block.multiply(block @ self._kernel_UU).sum(axis=1)).ravel())
         return np.concatenate(parts)
 
     def times(self, history_BI: csr_array) -> Dense:
         """Give ``history @ P``, [B, I]."""
         scaled = csr_array(history_BI.multiply(self._inverse_I[None, :]))
-        shared: Dense = ((scaled @ self._train.T) @ self._kernel_UU) @ self._scaled
-        return scaled.toarray() - shared
+        product: Dense = ((scaled @ self._by_item) @ self._kernel_UU) @ self._scaled
+        # scaled - product, in the place of the product: a block is large.
+        np.negative(product, out=product)
+        entries = scaled.tocoo()
+        np.add.at(product, (entries.row, entries.col), entries.data)
+        return product
 
     def rows(self, start: int, stop: int) -> Dense:
         """Give rows ``start`` to ``stop`` of P."""
@@ -97,30 +99,11 @@ def precision(train: csr_array, regularizer_I: Dense) -> Precision:
         BadInputError: It does not fit into memory.
     """
     num_users, num_items = train.shape
-    refuse_if_too_large(num_users, num_items)
+    refuse_if_too_large(train)
     train = train.astype(np.float64)
     if num_users < num_items:
         return UserPrecision(train, regularizer_I)
     return ItemPrecision(train, regularizer_I)
-
-
-def refuse_if_too_large(num_users: int, num_items: int) -> None:
-    """Refuse before the first byte is allocated what memory cannot hold.
-
-    Raises:
-        BadInputError: With what is needed, what there is, and what to do.
-    """
-    side = min(num_users, num_items)
-    # The matrix; blocks that fill and read it; what pruning keeps, while its parts are joined.
-    needed = 8 * side**2 + 8 * BLOCK * (side + 2 * num_items)
-    needed += 16 * min(num_items**2, MAX_WEIGHTS)
-    free = available_bytes()
-    if free is not None and needed > free:
-        raise BadInputError(
-            f"a full-rank linear model needs {needed / 1e9:.1f} GB for {num_users:,} users and "
-            f"{num_items:,} items, {free / 1e9:.1f} GB are free: use elsa (low rank), or raise "
-            "the minimum count of an item"
-        )
 
 
 def _inverse(left: Sparse, right: Sparse, regularizer: Dense) -> Dense:
@@ -128,8 +111,9 @@ def _inverse(left: Sparse, right: Sparse, regularizer: Dense) -> Dense:
     side = len(regularizer)
     matrix = np.empty((side, side), order="F")  # as LAPACK wants it: it then works in place
     columns = csc_array(right)
-    for start in range(0, side, BLOCK):
-        stop = start + BLOCK
+    step = block_rows(side)
+    for start in range(0, side, step):
+        stop = start + step
         matrix[:, start:stop] = (left @ columns[:, start:stop]).toarray()
     np.einsum("ii->i", matrix)[:] += regularizer
     factor, info = linalg.lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
@@ -138,8 +122,8 @@ def _inverse(left: Sparse, right: Sparse, regularizer: Dense) -> Dense:
     if info or info_of_inverse:
         raise linalg.LinAlgError(f"dpotrf: {info}, dpotri: {info_of_inverse}")
     # LAPACK leaves the upper triangle as it was; mirrored in blocks, no second matrix is needed.
-    for start in range(0, side, BLOCK):
-        stop = start + BLOCK
+    for start in range(0, side, step):
+        stop = start + step
         inverse[start:stop, stop:] = inverse[stop:, start:stop].T
         corner = inverse[start:stop, start:stop]
         corner[:] = np.tril(corner) + np.tril(corner, -1).T

@@ -31,8 +31,9 @@ class TrainingProgress:
         self._console = console
         self._epochs = epochs
         self._users = users
+        self._part = ""
         self._bar = Progress(
-            TextColumn("epoch"),
+            TextColumn("{task.fields[part]}epoch"),
             MofNCompleteColumn(),
             BarColumn(bar_width=10),
             TextColumn("ETA"),
@@ -41,7 +42,7 @@ class TrainingProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=epochs)
+        self._task = self._bar.add_task("", total=epochs, part="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -54,6 +55,11 @@ class TrainingProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+    def on_part(self, name: str, epochs: int) -> None:
+        """Begin anew, for one of several models."""
+        self._part, self._epochs = f"{name} ", epochs
+        self._bar.reset(self._task, total=epochs, description="", part=self._part)
 
     def on_step(self, users: float) -> None:
         """Move the bar by a part of an epoch."""
@@ -72,7 +78,7 @@ class TrainingProgress:
             epoch_s = report.train_s + report.eval_s
             eta_s = (self._epochs - report.epoch) * epoch_s
             self._console.print(
-                f"epoch {report.epoch}/{self._epochs}  {line}  ETA <= {eta_s:.0f} s",
+                f"{self._part}epoch {report.epoch}/{self._epochs}  {line}  ETA <= {eta_s:.0f} s",
                 highlight=False,
                 soft_wrap=True,
             )

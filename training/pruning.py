@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from service.autoencoders.item_item import ItemItem
-from training.precision import BLOCK, MAX_WEIGHTS, Dense, Precision
+from training.footprint import MAX_WEIGHTS, SAMPLED_ROWS, block_rows, most_weights
+from training.precision import Dense, Precision
 
 # Shares of all weights, from sparse to all of them; the first that is accurate enough is kept.
 DENSITIES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0)
-# Rows from which the size of the smallest weight to keep is read.
-SAMPLED_ROWS: Final = 512
 
 
 @final
@@ -83,50 +82,95 @@ def prune(precision: Precision, loss_of: Callable[[ItemItem], Loss], max_loss: f
     smallest = _thresholds(precision, densities)
     widest = _above(precision, smallest[-1])
     for threshold in smallest[:-1]:
-        matrix = _without_small(widest, threshold)
-        loss = loss_of(matrix)
-        if loss.at_most <= max_loss:
-            return Pruned(matrix, len(matrix.weight_M) / num_items**2, loss)
-    return Pruned(widest, len(widest.weight_M) / num_items**2, loss_of(widest))
+        pruned = _measured(_without_small(widest, threshold), loss_of)
+        if pruned.loss.at_most <= max_loss:
+            return pruned
+        del pruned  # before the next one is made
+    return _measured(widest, loss_of)
 
 
 def zero_diagonal_rows(precision: Precision, start: int, stop: int) -> Dense:
     """Give rows of ``B = I - P / diag(P)``, whose diagonal is zero (Steck 2019, equation 8)."""
-    weights = -precision.rows(start, stop) / precision.diagonal_I
+    weights: Dense = precision.rows(start, stop) / -precision.diagonal_I
     weights[np.arange(stop - start), np.arange(start, stop)] = 0
     return weights
+
+
+def _measured(matrix: ItemItem, loss_of: Callable[[ItemItem], Loss]) -> Pruned:
+    return Pruned(matrix, len(matrix.weight_M) / matrix.num_items**2, loss_of(matrix))
 
 
 def _thresholds(precision: Precision, densities: list[float]) -> NDArray[np.float64]:
     num_items = len(precision.diagonal_I)
     sampled = np.unique(np.linspace(0, num_items - 1, SAMPLED_ROWS).astype(int))
-    sizes = np.concatenate(
-        [np.abs(zero_diagonal_rows(precision, row, row + 1)[0]) for row in sampled]
-    )
-    thresholds: NDArray[np.float64] = np.quantile(sizes, 1 - np.array(densities))
+    sizes = np.empty((len(sampled), num_items))
+    for place, row in enumerate(sampled.tolist()):
+        np.abs(zero_diagonal_rows(precision, row, row + 1)[0], out=sizes[place])
+    shares = 1 - np.array(densities)
+    thresholds: NDArray[np.float64] = np.quantile(sizes.ravel(), shares, overwrite_input=True)
     return thresholds
 
 
 def _above(precision: Precision, threshold: float) -> ItemItem:
     num_items = len(precision.diagonal_I)
-    lengths, items, weights = [], [], []
-    for start in range(0, num_items, BLOCK):
-        block = zero_diagonal_rows(precision, start, min(start + BLOCK, num_items))
-        kept = (np.abs(block) >= threshold) & (block != 0)
-        lengths.append(kept.sum(axis=1))
-        items.append(np.nonzero(kept)[1].astype(np.int32))
-        weights.append(block[kept].astype(np.float32))
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    column_I = np.arange(num_items, dtype=np.int32)
+    step = block_rows(num_items)
+    length_I = np.zeros(num_items, dtype=np.int64)
+    entries = _Entries(most_weights(num_items))
+    for start in range(0, num_items, step):
+        block = zero_diagonal_rows(precision, start, min(start + step, num_items))
+        kept = _is_large(block, threshold)
+        kept &= block != 0
+        length_I[start : start + step] = kept.sum(axis=1)
+        entries.add(np.broadcast_to(column_I, block.shape)[kept], block[kept])
+    offset_I1 = np.concatenate([[0], length_I.cumsum()])
     return ItemItem.of(
-        torch.from_numpy(offsets),
-        torch.from_numpy(np.concatenate(items)),
-        torch.from_numpy(np.concatenate(weights)),
+        torch.from_numpy(offset_I1),
+        torch.from_numpy(entries.item_M[: entries.count]),
+        torch.from_numpy(entries.weight_M[: entries.count]),
     )
+
+
+@final
+class _Entries:
+    """The entries of a matrix while it is filled.
+
+    Room for all is set aside at once, and what is not used takes no memory: lists of parts would
+    be joined in a second copy.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.item_M = np.empty(room, dtype=np.int32)
+        self.weight_M = np.empty(room, dtype=np.float32)
+        self.count = 0
+
+    def add(self, item_N: NDArray[np.int32], weight_N: Dense) -> None:
+        """Append entries; more than there is room for move all of them."""
+        end = self.count + len(item_N)
+        if end > len(self.item_M):
+            self.item_M = np.concatenate([self.item_M[: self.count], np.empty(end, np.int32)])
+            self.weight_M = np.concatenate([self.weight_M[: self.count], np.empty(end, np.float32)])
+        self.item_M[self.count : end] = item_N
+        self.weight_M[self.count : end] = weight_N
+        self.count = end
 
 
 def _without_small(matrix: ItemItem, threshold: float) -> ItemItem:
-    kept_M = matrix.weight_M.abs() >= threshold
-    before_M1 = torch.cat([torch.zeros(1, dtype=torch.int64), kept_M.cumsum(0)])
+    # Numpy throughout: torch picks by an int64 index for every entry that is kept.
+    weight_M, offset_I1 = matrix.weight_M.numpy(), matrix.offset_I1.numpy()
+    kept_M = _is_large(weight_M, threshold)
+    filled = np.flatnonzero(np.diff(offset_I1))
+    length_I1 = np.zeros(len(offset_I1), dtype=np.int64)
+    length_I1[filled + 1] = np.add.reduceat(kept_M, offset_I1[filled], dtype=np.int64)
     return ItemItem.of(
-        before_M1[matrix.offset_I1], matrix.item_index_M[kept_M], matrix.weight_M[kept_M]
+        torch.from_numpy(length_I1.cumsum()),
+        torch.from_numpy(matrix.item_index_M.numpy()[kept_M]),
+        torch.from_numpy(weight_M[kept_M]),
     )
+
+
+def _is_large(weights: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+    """Tell which weights are at least so far from zero, without a copy of all sizes."""
+    large: NDArray[np.bool_] = weights >= threshold
+    large |= weights <= -threshold
+    return large

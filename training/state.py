@@ -5,6 +5,7 @@ into place: an interruption leaves the previous state or this one.
 """
 
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,11 @@ from training.errors import BadInputError
 from training.losses import Loss
 
 STATE_FILE: Final = ".training-state.safetensors"
+# A folder, since safetensors writes to a name of its own choice first, which a kill would leave.
+STAGING: Final = ".training-state.new"
+# In front of the name of a model that is part of another: its state has a folder of its own.
+PART_PREFIX: Final = ".hybrid-"
+ANEW: Final = "run without --resume to begin anew"
 
 
 @final
@@ -102,11 +108,33 @@ def save_state(run: Run, fingerprint: str, directory: Path) -> None:
         "best_merit": run.best_merit,
         "reports": [asdict(report) for report in run.reports],
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    staged = directory / f"{STATE_FILE}.new"
+    staging = directory / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    staged = staging / STATE_FILE
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, staged, metadata={"progress": orjson.dumps(progress).decode()})
     staged.replace(directory / STATE_FILE)
+    staging.rmdir()
+
+
+def check_state(fingerprint: str, directory: Path) -> bool:
+    """Tell whether there is a state to go on with.
+
+    Raises:
+        BadInputError: It is damaged, or it belongs to another run.
+    """
+    if not (directory / STATE_FILE).is_file():
+        return False
+    _read(directory / STATE_FILE, fingerprint, with_tensors=False)
+    return True
+
+
+def forget_states(directory: Path) -> None:
+    """Remove the states of a run and of its parts: they are large, and of no use to another run."""
+    (directory / STATE_FILE).unlink(missing_ok=True)
+    for folder in (directory / STAGING, *directory.glob(f"{PART_PREFIX}*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_state(run: Run, fingerprint: str, directory: Path) -> None:
@@ -117,15 +145,9 @@ def load_state(run: Run, fingerprint: str, directory: Path) -> None:
     """
     path = directory / STATE_FILE
     if not path.is_file():
-        raise BadInputError(f"nothing to resume: no {STATE_FILE} in {directory}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress: dict[str, Any] = orjson.loads(file.metadata()["progress"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise BadInputError(f"{path} is damaged: {error}") from error
-    if progress["fingerprint"] != fingerprint:
-        raise BadInputError(f"{path} belongs to a run with other data or settings")
+        raise BadInputError(f"nothing to resume: no {STATE_FILE} in {directory}; {ANEW}")
+    progress, tensors = _read(path, fingerprint, with_tensors=True)
+    shutil.rmtree(directory / STAGING, ignore_errors=True)
     run.model.load_state_dict(_below("model.", tensors))
     for phase, optimizer in run.optimizers.items():
         _load_optimizer(optimizer, _below(f"optimizer.{phase}.", tensors))
@@ -136,6 +158,21 @@ def load_state(run: Run, fingerprint: str, directory: Path) -> None:
     run.best_merit = progress["best_merit"]
     run.best_weights = _below("best.", tensors)
     run.reports = [EpochReport(**report) for report in progress["reports"]]
+
+
+def _read(
+    path: Path, fingerprint: str, *, with_tensors: bool
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress: dict[str, Any] = orjson.loads(file.metadata()["progress"])
+            names = file.keys() if with_tensors else []
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise BadInputError(f"{path} is damaged: {error}; {ANEW}") from error
+    if progress["fingerprint"] != fingerprint:
+        raise BadInputError(f"{path} belongs to a run with other data or settings; {ANEW}")
+    return progress, tensors
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

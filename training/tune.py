@@ -125,7 +125,10 @@ def search_for(
         if name not in said
     }
     if not space:
-        raise BadInputError(f"nothing to tune: {', '.join(SPACES[model])} are given")
+        given_names = ", ".join(SPACES[model])
+        raise BadInputError(
+            f"nothing to tune: all that tune would choose for {model} is given ({given_names})"
+        )
     return Search(settings, space, storage, num_trials)
 
 

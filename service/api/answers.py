@@ -7,6 +7,7 @@ values.
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias, final
 
+import numpy as np
 import orjson
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from service.catalog import Catalog
 from service.deployment import Served
 from service.recommendation import CacheOutcome, Reason, Recommendation, Source
+from service.retrieval.base import TopK
 
 JSON: Final = "application/json"
 
@@ -144,6 +146,9 @@ class ModelCard(Answer):
     retrieval: str
     """How its items are found."""
 
+    retrieval_recall: float
+    """Share of exact lists that this way finds, measured when it was loaded; 1: it is exact."""
+
     num_items: int
     """Items of its catalogue."""
 
@@ -199,17 +204,9 @@ class Health(Answer):
 
 
 def list_content(recommendation: Recommendation) -> Content:
-    """Give one list as plain values; scores stay float32, and are written as short as that."""
-    catalog = recommendation.catalog
+    """Give one list as plain values and ready JSON; scores are as short as float32 needs."""
     content: Content = {
-        "items": [
-            {"item_id": catalog.item_ids[index], "score": score, "title": catalog.titles[index]}
-            if catalog.titles[index]
-            else {"item_id": catalog.item_ids[index], "score": score}
-            for index, score in zip(
-                recommendation.top.item_index_K.tolist(), recommendation.top.score_K, strict=True
-            )
-        ],
+        "items": orjson.Fragment(_items_json(recommendation.catalog, recommendation.top)),
         "source": recommendation.source,
         "unknown_items": recommendation.unknown_items,
         "cache": recommendation.cache,
@@ -221,6 +218,16 @@ def list_content(recommendation: Recommendation) -> Content:
     return content
 
 
+def _items_json(catalog: Catalog, top: TopK) -> bytes:
+    written = map(catalog.item_json.__getitem__, top.item_index_K.tolist())
+    # All scores in one call, then taken apart: a number has no comma in it.
+    scores = orjson.dumps(np.ascontiguousarray(top.score_K), option=orjson.OPT_SERIALIZE_NUMPY)
+    numbers = scores[1:-1].split(b",")
+    return b"[%b]" % b",".join(
+        [before + score + after for (before, after), score in zip(written, numbers, strict=False)]
+    )
+
+
 def model_content(served: Served) -> Content:
     """Give what is worth knowing of a model as plain values."""
     manifest = served.checkpoint.manifest
@@ -230,6 +237,7 @@ def model_content(served: Served) -> Content:
         "digest": served.digest,
         "architecture": manifest.architecture,
         "retrieval": served.retriever_name,
+        "retrieval_recall": served.recall,
         "num_items": manifest.num_items,
         "positive_threshold": manifest.positive_threshold,
         "metrics": manifest.metrics,
@@ -247,6 +255,11 @@ def item_content(catalog: Catalog, item_index: int) -> Content:
     }
 
 
+def json_bytes(content: Content) -> bytes:
+    """Write the body of an answer."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def json_response(content: Content) -> Response:
     """Write an answer."""
-    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type=JSON)
+    return Response(json_bytes(content), media_type=JSON)

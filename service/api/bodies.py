@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from service.api.problems import BodyTooLargeError, UnsupportedMediaTypeError
 
@@ -10,7 +11,7 @@ from service.api.problems import BodyTooLargeError, UnsupportedMediaTypeError
 MAX_LENGTH_DIGITS: Final = 18
 
 
-async def read_json(request: Request, max_bytes: int) -> bytes:
+async def read_json(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     """Read a body that says it is JSON, and stop as soon as it is too large.
 
     The content type is required: a page of another site can make a browser post a body without
@@ -21,20 +22,41 @@ async def read_json(request: Request, max_bytes: int) -> bytes:
         BodyTooLargeError: It has, or announces, more than ``max_bytes``.
         starlette.requests.ClientDisconnect: The caller left before the end of it.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaTypeError(f"this route reads JSON, not {media_type[:100]!r}")
-    announced = request.headers.get("content-length", "")
-    if len(announced) > MAX_LENGTH_DIGITS or (announced.isdecimal() and int(announced) > max_bytes):
+    _check_type(header(scope, b"content-type"))
+    announced = header(scope, b"content-length")
+    if len(announced) > MAX_LENGTH_DIGITS or (announced.isdigit() and int(announced) > max_bytes):
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size_bytes = 0
-    async for chunk in request.stream():
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size_bytes += len(chunk)
         if size_bytes > max_bytes:
             raise _too_large(max_bytes)
         chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """Give the first value of a header, empty where there is none; ``name`` in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
+
+
+def _check_type(content_type: bytes) -> None:
+    if content_type == b"application/json":
+        return
+    media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaTypeError(f"this route reads JSON, not {media_type[:100]!r}")
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:

@@ -161,9 +161,14 @@ async def on_error(request: Request, error: Exception) -> Response:
     """Answer an error of the table, or a refusal of the router; any other is raised on."""
     if isinstance(error, HTTPException):
         return _refusal(request, error)
+    return known_problem(error, request.state.request_id)
+
+
+def known_problem(error: Exception, request_id: str) -> Response:
+    """Make the whole answer to an error of the table; any other is raised on."""
     if _kind_of(error) is INTERNAL:
         raise error
-    return problem_response(error, request.state.request_id)
+    return problem_response(error, request_id)
 
 
 def problem_response(error: Exception, request_id: str) -> Response:

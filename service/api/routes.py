@@ -18,7 +18,8 @@ from service.api.answers import (
     model_content,
 )
 from service.api.bodies import read_json
-from service.api.disconnect import while_connected
+from service.api.disconnect import WhileConnected
+from service.api.hot_path import RECOMMEND, answer_list
 from service.api.openapi import BATCH_EXAMPLES, RECOMMEND_EXAMPLES, body, problems
 from service.api.problems import BatchTooLongError, problem_body
 from service.api.schemas import BatchRequest, ItemParameters, RecommendRequest, UserParameters
@@ -41,20 +42,15 @@ BODY_PROBLEMS: Final = problems(
 
 
 @router.post(
-    "/recommend",
+    RECOMMEND,
     response_model=RecommendAnswer,
     openapi_extra=body(RecommendRequest, RECOMMEND_EXAMPLES),
     responses=BODY_PROBLEMS | problems(s404="No such model, or no such user.", s504=TOO_LATE),
 )
 async def recommend(request: Request) -> Response:
     """Recommend items for a posted history, or for a user whose history is kept."""
-    ready = ready_of(request)
-    limits = state_of(request).limits
-    content = await read_json(request, limits.max_body_bytes)
-    query = from_json(RecommendRequest, content).to_query(limits.max_history)
-    async with while_connected(request):
-        recommendation = await ready.recommender.recommend(query)
-    return json_response(list_content(recommendation))
+    content = await answer_list(state_of(request), request.scope, request.receive)
+    return json_response(content)
 
 
 @router.post(
@@ -70,11 +66,11 @@ async def recommend_batch(request: Request) -> Response:
     """
     ready_of(request)
     limits = state_of(request).limits
-    content = await read_json(request, limits.max_body_bytes)
+    content = await read_json(request.scope, request.receive, limits.max_body_bytes)
     rows = from_json(BatchRequest, content).requests
     if len(rows) > limits.max_batch_requests:
         raise BatchTooLongError(f"{len(rows)} rows; at most {limits.max_batch_requests} are taken")
-    async with while_connected(request):
+    async with WhileConnected(request.receive):
         results = await _answer_rows(request, rows)
     return json_response({"results": results})
 
@@ -98,7 +94,7 @@ async def recommend_to_user(
 ) -> Response:
     """Recommend items for a user whose history is kept."""
     ready = ready_of(request)
-    async with while_connected(request):
+    async with WhileConnected(request.receive):
         recommendation = await ready.recommender.recommend(parameters.query_for(None, user_id))
     return json_response(list_content(recommendation))
 

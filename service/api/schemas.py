@@ -8,7 +8,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from service.errors import HistoryTooLongError
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from service.recommendation import HistoryEntry, Query
+from service.recommendation import PostedHistory, Query
 
 OnUnknown: TypeAlias = Literal["ignore", "error"]
 
@@ -100,7 +100,7 @@ class ListOptions(BaseModel):
     model: ModelName | None = None
     """Which model to ask; GET /models lists them. Unset: the default one."""
 
-    def query_for(self, history: tuple[HistoryEntry, ...] | None, user_id: str | None) -> Query:
+    def query_for(self, history: PostedHistory | None, user_id: str | None) -> Query:
         """Ask the use case's question about a history, a user or both."""
         return Query(
             history=history,
@@ -142,7 +142,7 @@ class RecommendRequest(ListOptions):
             return self.query_for(None, self.user_id)
         if len(self.history) > max_history:
             raise HistoryTooLongError("history", len(self.history), max_history)
-        return self.query_for(tuple(_entry(entry) for entry in self.history), self.user_id)
+        return self.query_for(PostedHistory.of(self.history), self.user_id)
 
 
 @final
@@ -175,9 +175,3 @@ class ItemParameters(BaseModel):
 
     model: ModelName | None = None
     """Whose catalogue. Unset: the default model's."""
-
-
-def _entry(entry: str | HistoryObject) -> HistoryEntry:
-    if isinstance(entry, str):
-        return HistoryEntry(entry)
-    return HistoryEntry(entry.item_id, entry.rating, entry.weight)

@@ -47,6 +47,16 @@ class ServiceState:
     telemetry: Telemetry
     ready: Ready | None = None
 
+    def require_ready(self) -> Ready:
+        """Give the use case.
+
+        Raises:
+            NotReadyError: No model is loaded yet.
+        """
+        if self.ready is None:
+            raise NotReadyError("no model is loaded yet")
+        return self.ready
+
 
 def state_of(request: Request) -> ServiceState:
     """Give what the routes share."""
@@ -60,7 +70,4 @@ def ready_of(request: Request) -> Ready:
     Raises:
         NotReadyError: No model is loaded yet.
     """
-    ready = state_of(request).ready
-    if ready is None:
-        raise NotReadyError("no model is loaded yet")
-    return ready
+    return state_of(request).require_ready()

@@ -51,9 +51,10 @@ class AutoRecItem(Autoencoder):
 
         row = mean_row + argmin_d |ratings - item_bias - codes (mean_row + d)|^2 + ridge |d|^2
 
-    So it is for everybody. The row that training gave a user answers only where they post nothing:
-    it knows no later ratings, and is no better where there are none (validation RMSE on ml-100k
-    .904 by rows and .899 folded in, on ml-1m .836 and .837).
+    So it is for everybody. The row that training gave a user is the latent of an empty history of
+    theirs, which evaluation asks for beside the fold-in; the service does not, it gives who has no
+    history its labelled fallback. A row knows no later ratings, and is no better where there are
+    none (validation RMSE on ml-100k .904 by rows and .899 folded in, on ml-1m .836 and .837).
     """
 
     config: AutoRecItemConfig

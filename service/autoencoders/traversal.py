@@ -13,7 +13,8 @@ def traverse(
 
     Args:
         latent_D: float32, as the engine gives it for a history.
-        dimension: Which one, from 0. Those worth a walk are the first of ``kl_per_dimension``.
+        dimension: Which one, from 0. Those worth a walk are the first of ``kl_per_dimension``, in
+            the manifest of the bundle below ``metrics`` and ``posterior``.
         offsets: In units of the latent: under the prior N(0, 1) most users lie within -3 to 3.
 
     Returns:

@@ -65,6 +65,8 @@ class Batcher:
         self._max_queue = max_queue
         self._deadline_s = deadline_s
         self._telemetry = telemetry
+        self._queue_seconds = telemetry.stage_seconds.labels("queue")
+        self._engine_seconds = telemetry.stage_seconds.labels("engine")
         self._clock = clock
         self._online: deque[_Row] = deque()
         self._bulk: deque[_Row] = deque()
@@ -160,7 +162,7 @@ class Batcher:
     async def _answer(self, batch: Sequence[_Row]) -> None:
         started_s = self._clock()
         for row in batch:
-            self._telemetry.stage_seconds.labels("queue").observe(started_s - row.arrived_s)
+            self._queue_seconds.observe(started_s - row.arrived_s)
         self._telemetry.batch_size.observe(len(batch))
         loop = asyncio.get_running_loop()
         jobs = [row.job for row in batch]
@@ -177,7 +179,7 @@ class Batcher:
         """The part that runs on the worker thread."""
         started_s = self._clock()
         outcomes = _outcomes(engine, jobs)
-        self._telemetry.stage_seconds.labels("engine").observe(self._clock() - started_s)
+        self._engine_seconds.observe(self._clock() - started_s)
         return outcomes
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.device import to_device, to_host
 from service.histories import UNKNOWN_USER, History, HistoryBatch
 from service.ranker import ModelRanker
 from service.retrieval.base import TopK, Wanted
@@ -72,7 +73,7 @@ class Engine:
             return [Outcome(top, history.weight_N) for top, history in pairs]
         latents_BD = self._latents(jobs)
         tops = self._ranker.decode(latents_BD, wanted)
-        kept_BD = latents_BD.cpu().numpy()
+        kept_BD = to_host(latents_BD)[0].numpy()
         return [Outcome(top, latent_D.copy()) for top, latent_D in zip(tops, kept_BD, strict=True)]
 
     def _latents(self, jobs: Sequence[Job]) -> Tensor:
@@ -87,5 +88,5 @@ class Engine:
         if kept:
             # One copy for all of them; np.stack also takes the read-only arrays a store decodes to.
             stored_BD = np.stack([job.latent_D for job in jobs if job.latent_D is not None])
-            latents_BD[kept] = torch.from_numpy(stored_BD).to(self._device)
+            latents_BD[kept] = to_device(torch.from_numpy(stored_BD), self._device)
         return latents_BD

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.device import to_device, to_host
 from service.retrieval.base import TopK, Wanted
 
 
@@ -29,13 +30,15 @@ def rank(score_BI: Tensor, wanted: Sequence[Wanted]) -> list[TopK]:
 
 def hide(score_BI: Tensor, wanted: Sequence[Wanted]) -> NDArray[np.int64]:
     """Overwrite the scores of hidden items with -inf; count the hidden items of each row."""
-    hidden = [np.unique(want.hidden_item_index) for want in wanted]
-    num_hidden_B = np.array([len(hidden_N) for hidden_N in hidden])
-    row_N = np.repeat(np.arange(len(hidden)), num_hidden_B)
-    item_N = np.concatenate(hidden).astype(np.int64)
-    row_item_2N = torch.from_numpy(np.stack([row_N, item_N])).to(score_BI.device)
-    score_BI[row_item_2N[0], row_item_2N[1]] = -torch.inf
-    return num_hidden_B
+    num_items = score_BI.shape[1]
+    length_B = [len(want.hidden_item_index) for want in wanted]
+    row_N = np.repeat(np.arange(len(wanted)), length_B)
+    item_N = np.concatenate([want.hidden_item_index for want in wanted]).astype(np.int64)
+    cell_N = row_N * num_items + item_N
+    if not bool((np.diff(cell_N) > 0).all()):  # as a rule each row comes sorted and unique
+        cell_N = np.unique(cell_N)
+    score_BI.view(-1)[to_device(torch.from_numpy(cell_N), score_BI.device)] = -torch.inf
+    return np.bincount(cell_N // num_items, minlength=len(wanted))
 
 
 def ordered_top_k(score_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -67,7 +70,7 @@ def as_lists(
     item_BK: Tensor, score_BK: Tensor, wanted: Sequence[Wanted], num_eligible_B: NDArray[np.int64]
 ) -> list[TopK]:
     """Cut each row to what it asked for, and to what may be shown."""
-    items, scores = item_BK.cpu().numpy(), score_BK.float().cpu().numpy()
+    items, scores = (host_BK.numpy() for host_BK in to_host(item_BK, score_BK.float()))
     lists: list[TopK] = []
     for row, (want, num_eligible) in enumerate(zip(wanted, num_eligible_B.tolist(), strict=True)):
         length = min(want.k, num_eligible)

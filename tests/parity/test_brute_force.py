@@ -17,7 +17,7 @@ from service import checkpoint
 from service.deployment import Deployment
 from service.inference.batcher import Batcher
 from service.latents.store import UserRecord
-from service.recommendation import HistoryEntry, Query, Recommendation
+from service.recommendation import HistoryEntry, PostedHistory, Query, Recommendation
 from service.recommender import Limits, Recommender
 from service.telemetry import Telemetry
 
@@ -140,7 +140,7 @@ def random_case(chance: random.Random, kept: dict[str, tuple[HistoryEntry, ...]]
     history = kept[user_id] if from_store and user_id else random_entries(chance)
     excluded = chance.choice([0, 0, 1, 10, NUM_ITEMS])
     query = Query(
-        history=None if from_store else history,
+        history=None if from_store else PostedHistory.of(history),
         user_id=user_id,
         k=chance.choice([1, 20, NUM_ITEMS, NUM_ITEMS + 7, chance.randint(1, NUM_ITEMS)]),
         exclude_items=tuple(f"i{chance.randrange(NUM_ITEMS + 3)}" for _ in range(excluded)),

@@ -35,6 +35,7 @@ class Fitted:
         reports: One per epoch, where there are epochs.
         best_epoch: The one whose weights the outcome has.
         interrupted: Whether Ctrl-C ended the fit early: such a fit is not compared.
+        parent_reports: Of a model made of several that have epochs, the reports of each by name.
     """
 
     outcome: Ranker | RatingPredictor
@@ -43,6 +44,7 @@ class Fitted:
     reports: tuple[EpochReport, ...] = ()
     best_epoch: int = 0
     interrupted: bool = False
+    parent_reports: Mapping[str, tuple[EpochReport, ...]] = field(default_factory=dict)
 
 
 @final

@@ -14,7 +14,7 @@ from training.comparison.contender import Contender, Fitted, RatingPredictor
 from training.comparison.rivals import RIVALS
 from training.config import TrainingConfig, parse_setting
 from training.data.datasets import Dataset
-from training.errors import BadInputError
+from training.errors import BadInputError, first_fault
 from training.fitting import FITTERS, Fitter, fit
 from training.hybrid import fit_hybrid
 from training.linear import fit_linear
@@ -99,6 +99,7 @@ def _model(name: str, said: Mapping[str, Any], num_interactions: int) -> Contend
             reports=result.reports,
             best_epoch=result.best_epoch,
             interrupted=result.interrupted,
+            parent_reports=result.parent_reports,
         )
 
     return Contender(
@@ -128,8 +129,7 @@ def _rival(name: str, said: Mapping[str, Any]) -> Contender:
     try:
         config: Any = TypeAdapter(rival.config).validate_python(dict(said))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInputError(f"setting {name}.{first['loc'][0]}: {first['msg']}") from error
+        raise BadInputError(f"setting {name}.{first_fault(error)}") from error
 
     def fit_rival(dataset: Dataset, seed: int, watcher: Watcher) -> Fitted:
         started = time.monotonic()

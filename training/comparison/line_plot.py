@@ -26,8 +26,6 @@ from training.comparison.svg import (
 # Between the end of the longest line and the names of all.
 NAMES_GAP: Final = 14
 NAMES_MARGIN: Final = 4
-# Share of all values of learning curves that lie beyond the field: the first epochs of each.
-CUT_SHARE: Final = 0.1
 
 
 @final
@@ -41,16 +39,15 @@ class Line:
 
 
 def line_plot(
-    lines: Sequence[Line], y_title: str, y_axis: Literal["from zero", "cut", "cut above", "log"]
+    lines: Sequence[Line], y_title: str, y_axis: Literal["from zero", "range", "log"]
 ) -> str:
     """Draw lines over epochs, their names at their ends.
 
     Args:
         lines: At least one, each with at least one value.
         y_title: What is drawn.
-        y_axis: ``cut`` and ``cut above``: the first, steep part of rising or falling lines may
-            run out of the field. ``log``: logarithmic, where all values are above 0; else as
-            ``from zero``.
+        y_axis: ``range``: from the least value to the greatest. ``log``: logarithmic, where all
+            values are above 0; else as ``from zero``.
     """
     longest = max(len(line.values) for line in lines)
     names_width = NAMES_GAP + LETTER_WIDTH * max(len(line.name) for line in lines) + NAMES_MARGIN
@@ -65,24 +62,20 @@ def line_plot(
 
 
 def _y_scale(values: Sequence[float], y_axis: str) -> Scale:
-    is_log = y_axis == "log" and values[0] > 0
-    cut = int(CUT_SHARE * len(values))
-    low = {"cut": values[cut], "cut above": values[0]}.get(y_axis, min(0.0, values[0]))
-    low = values[0] / 1.1 if is_log else low
-    high = values[-1 - cut] if y_axis == "cut above" else values[-1]
+    low, high = values[0], values[-1]
+    is_log = y_axis == "log" and low > 0
+    if is_log:
+        low /= 1.1
+    elif y_axis != "range":
+        low = min(0.0, low)
     return Scale(low, max(high, 1.01 * low, low + 1e-6), BOTTOM, TOP, is_log)
 
 
 def _line(line: Line, frame: Frame, label_y: float) -> str:
-    # What lies beyond the field is left out, not drawn along its edge.
-    points = [
-        (frame.x(epoch), frame.y(value))
-        for epoch, value in enumerate(line.values, 1)
-        if frame.y.low <= value <= frame.y.high
-    ]
+    points = [(frame.x(epoch), frame.y(value)) for epoch, value in enumerate(line.values, 1)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     name = hint(line.name)
-    end_x, end_y = points[-1] if points else (frame.x(len(line.values)), frame.y.start)
+    end_x, end_y = points[-1]
     label_x = frame.x.stop + NAMES_GAP
     leader = element(
         "path", d=f"M{end_x:.1f} {end_y:.1f}L{label_x - 3:.1f} {label_y:.1f}", class_="leader"

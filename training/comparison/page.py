@@ -24,11 +24,13 @@ p { margin: 4px 0 10px; color: var(--soft); max-width: 75ch; }
 dl { display: flex; flex-wrap: wrap; gap: 8px 28px; margin: 16px 0 0; }
 dt { color: var(--soft); font-size: 12px; } dd { margin: 0; font-weight: 600; }
 .wide { overflow-x: auto; border: 1px solid var(--faint); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 12px; text-align: right; white-space: nowrap;
+table { border-collapse: collapse; width: 100%; font-size: 14px;
+  font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 8px; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--faint); }
 tr:last-child > * { border-bottom: 0; }
-thead th { font-size: 12px; font-weight: 600; color: var(--soft); background: var(--raised); }
+thead th { font-size: 12px; white-space: normal; vertical-align: bottom;
+  font-weight: 600; color: var(--soft); background: var(--raised); }
 tbody th, thead th:first-child { text-align: left; position: sticky; left: 0;
   background: var(--paper); font-weight: 600; }
 thead th:first-child { background: var(--raised); }

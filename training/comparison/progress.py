@@ -23,6 +23,7 @@ class ComparisonProgress:
         self._done = done
         self._started = time.monotonic()
         self._name = ""
+        self._part = ""
         self._bar = Progress(
             TextColumn("fit"),
             MofNCompleteColumn(),
@@ -49,8 +50,15 @@ class ComparisonProgress:
 
     def on_start(self, contender: Contender, seed: int) -> None:
         """Show what is being fitted."""
+        self._part = ""
         self._name = f"{contender.name} seed {seed}" if contender.has_chance else contender.name
         self._bar.update(self._task, description=self._name)
+
+    def on_part(self, name: str, epochs: int) -> None:
+        """Show which of several models is trained."""
+        del epochs  # fits are counted, not epochs
+        self._part = f"{name}  "
+        self._bar.update(self._task, description=f"{self._name}  {name}")
 
     def on_step(self, users: float) -> None:
         """Keep the bar where it is: fits are counted, not users."""
@@ -62,7 +70,7 @@ class ComparisonProgress:
             for name in ("ndcg@100", "rmse")
             if name in report.valid
         )
-        line = f"{self._name}  epoch {report.epoch}  {merit} (best {best_epoch})"
+        line = f"{self._name}  {self._part}epoch {report.epoch}  {merit} (best {best_epoch})"
         self._bar.update(self._task, description=line)
 
     def on_run(self, run: Run) -> None:

@@ -1,6 +1,5 @@
 """A comparison as one HTML file: what was compared on, tables, plots, settings."""
 
-import statistics
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +14,13 @@ from training.comparison.line_plot import Line, line_plot
 from training.comparison.page import page, section, side_by_side
 from training.comparison.report_table import results
 from training.comparison.run import Run
-from training.comparison.summary import FIT, Row, predict_ratings
+from training.comparison.summary import (
+    FIT,
+    Row,
+    history_bands,
+    ndcg_by_history,
+    predict_ratings,
+)
 from training.comparison.tables import whom
 
 # A fit that takes no time has a place on a logarithmic axis, too.
@@ -81,54 +86,51 @@ def _trade_off(rows: Sequence[Row], style_of: dict[str, int]) -> str:
 
 def _learning(rows: Sequence[Row], style_of: dict[str, int], figure: str) -> str:
     lines = [
-        Line(row.model, style_of[row.model], _curve(row.runs[0], figure))
+        Line(name, style_of[row.model], tuple(report.valid[figure] for report in curve))
         for row in rows
-        if row.runs[0].curve
+        for name, curve in row.runs[0].curves().items()
     ]
     if not lines:
         return ""
     name = figure.upper()
-    note = f"{name} of the validation part after every epoch, of the first seed."
-    drawn = line_plot(lines, f"validation {name}", "cut above" if figure == "rmse" else "cut")
+    note = (
+        f"{name} of the validation part after every epoch, of the first seed; of a model made of "
+        "several, that of each part."
+    )
+    drawn = line_plot(lines, f"validation {name}", "range")
     return section("Learning curves", note, drawn)
-
-
-def _curve(run: Run, name: str) -> tuple[float, ...]:
-    return tuple(report.valid[name] for report in run.curve)
 
 
 def _by_history(rows: Sequence[Row]) -> str:
     best_first = sorted(rows, key=lambda row: -row.mean("ndcg@100"))
-    figures = []
-    for band, users in _bands(rows):
-        bars = [_bar(row, band) for row in best_first]
+    drawn = []
+    for band, users in history_bands(rows).items():
+        figures = ndcg_by_history(best_first, band)
+        bars = [
+            Bar(row.model, figure.mean, figure.deviation or 0.0)
+            for row, figure in zip(best_first, figures, strict=True)
+        ]
         title = f"<h3>{escape(band)} items ({users:,} users)</h3>"
-        figures.append(title + bar_plot(bars, f"NDCG@100, {band}"))
+        drawn.append(title + bar_plot(bars, f"NDCG@100, {band}"))
     note = "Test NDCG@100 by the number of items in the user's history; models as they rank in all."
-    return section("Accuracy by history length", note, side_by_side(*figures))
-
-
-def _bands(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    bands = rows[0].runs[0].test_by_history
-    return [(band, int(figures["users"])) for band, figures in bands.items()]
-
-
-def _bar(row: Row, band: str) -> Bar:
-    values = [run.test_by_history[band]["ndcg@100"] for run in row.runs]
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return Bar(row.model, statistics.fmean(values), deviation)
+    return section("Accuracy by history length", note, side_by_side(*drawn))
 
 
 def _annealing(rows: Sequence[Row], style_of: dict[str, int]) -> str:
-    variational = [row for row in rows if any(report.regularizer for report in row.runs[0].curve)]
+    variational = [
+        (name, style_of[row.model], curve)
+        for row in rows
+        for name, curve in row.runs[0].curves().items()
+        if any(report.regularizer for report in curve)
+    ]
     if not variational:
         return ""
     beta, divergence = (
         [
-            Line(row.model, style_of[row.model], tuple(getattr(r, name) for r in row.runs[0].curve))
-            for row in variational
+            Line(name, style, tuple(getattr(report, figure) for report in curve))
+            for name, style, curve in variational
         ]
-        for name in ("beta", "regularizer")
+        for figure in ("beta", "regularizer")
     )
     note = (
         "Of variational models, first seed: beta, the weight of the KL term, and that term, a mean "

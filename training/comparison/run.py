@@ -82,9 +82,17 @@ class Run(BaseModel):
     curve: tuple[EpochReport, ...] = ()
     """Every epoch."""
 
+    parent_curves: dict[str, tuple[EpochReport, ...]] = Field(default_factory=dict)
+    """Of a model made of several, every epoch of each by its name."""
+
     def repeats(self, contender: Contender, seed: int) -> bool:
         """Tell whether fitting a contender under a seed would give this run again."""
         return (self.seed, *self.identity) == (seed, *identity(contender))
+
+    def curves(self) -> dict[str, tuple[EpochReport, ...]]:
+        """Give every curve that there is under a name to draw it by: its own, or the parents'."""
+        own = {self.model: self.curve} if self.curve else {}
+        return own | {f"{self.model}: {name}": curve for name, curve in self.parent_curves.items()}
 
     @property
     def identity(self) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
@@ -125,6 +133,7 @@ def measured_run(contender: Contender, seed: int, dataset: Dataset, watcher: Wat
         users_per_second=_users_per_second(fitted, dataset.split.train.shape[0]),
         facts=dict(fitted.facts),
         curve=fitted.reports,
+        parent_curves=dict(fitted.parent_reports),
         **_figures(fitted.outcome, dataset.split),
         peak_memory_bytes=peak_bytes(),  # after the lists were made
         peak_is_of_run=peak_is_of_run,

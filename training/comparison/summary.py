@@ -43,7 +43,8 @@ def _score_ms(run: Run) -> float:
     return 1000 * run.score_seconds / max(users, 1)
 
 
-ACCURACY: Final = (_of_test("recall@20"), _of_test("recall@50"), _of_test("ndcg@100"))
+NDCG: Final = _of_test("ndcg@100")
+ACCURACY: Final = (_of_test("recall@20"), _of_test("recall@50"), NDCG)
 # As papers on fixed splits of the same users tell it.
 ACCURACY_WEAK: Final = (_of_test("recall_all@20"), _of_test("ndcg@20"))
 FIT: Final = Measure("fit_seconds", "fit s", "low", lambda run: run.seconds, 1)
@@ -69,7 +70,7 @@ class Figure:
     Attributes:
         mean: Over seeds.
         deviation: Sample standard deviation over seeds; None with a single run.
-        is_best: Whether no other contender has a better mean.
+        is_best: Whether no other contender has a better mean, as far as digits are told.
     """
 
     mean: float
@@ -132,26 +133,50 @@ def text_of(figure: Figure, measure: Measure) -> tuple[str, str]:
     return f"{figure.mean:,.{measure.digits}f}", deviation
 
 
+def history_bands(rows: Sequence[Row]) -> dict[str, int]:
+    """Give the bands of history lengths, with the number of test users in each."""
+    first = next(row.runs[0] for row in rows if row.runs)
+    return {band: int(figures["users"]) for band, figures in first.test_by_history.items()}
+
+
+def ndcg_by_history(rows: Sequence[Row], band: str) -> list[Figure]:
+    """Give NDCG@100 over the users of a band, of every row that has runs."""
+    figures = [
+        _figure([run.test_by_history[band]["ndcg@100"] for run in row.runs])
+        for row in rows
+        if row.runs
+    ]
+    best = max(figure.mean for figure in figures)
+    return [_marked(figure, best, NDCG) for figure in figures]
+
+
 def _figure(values: Sequence[float]) -> Figure:
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return Figure(statistics.fmean(values), deviation)
 
 
 def _with_best(rows: Sequence[Row]) -> list[Row]:
+    measures = {measure.name: measure for measure in (*RANKING, *RATING)}
     best: dict[str, float] = {}
-    for measure in {*RANKING, *RATING}:
-        means = [row.mean(measure.name) for row in rows if measure.name in row.figures]
+    for name, measure in measures.items():
+        means = [row.mean(name) for row in rows if name in row.figures]
         if means:
-            best[measure.name] = max(means) if measure.better == "high" else min(means)
+            best[name] = max(means) if measure.better == "high" else min(means)
 
     def marked(row: Row) -> Row:
         figures = {
-            name: Figure(figure.mean, figure.deviation, is_best=figure.mean == best[name])
+            name: _marked(figure, best[name], measures[name])
             for name, figure in row.figures.items()
         }
         return Row(row.model, row.runs, figures, row.failed)
 
     return [marked(row) for row in rows]
+
+
+def _marked(figure: Figure, best: float, measure: Measure) -> Figure:
+    """Mark what prints like the best: of two equal numbers no one would see which is better."""
+    is_best = text_of(figure, measure)[0] == text_of(Figure(best, None), measure)[0]
+    return Figure(figure.mean, figure.deviation, is_best)
 
 
 def summary_record(rows: Sequence[Row]) -> list[dict[str, Any]]:

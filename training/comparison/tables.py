@@ -12,10 +12,13 @@ from training.comparison.summary import (
     BEYOND,
     COST,
     FIT,
+    NDCG,
     RATING,
     Figure,
     Measure,
     Row,
+    history_bands,
+    ndcg_by_history,
     predict_ratings,
     text_of,
 )
@@ -24,10 +27,13 @@ BEST: Final = "*"
 
 
 def comparison_tables(rows: Sequence[Row], data: DataFacts) -> list[Table]:
-    """Set contenders in rows, fastest first: how right they are, and what else they are like.
+    """Set contenders in rows, fastest first: how right they are, for whom, and what it costs.
 
-    Two tables, since one with all columns is wider than a terminal.
+    Several tables, since one with all columns is wider than a terminal; none if every fit failed.
     """
+    rows = [row for row in rows if row.runs]
+    if not rows:
+        return []
     title = f"{data.name}: {whom(rows, data)}"
     if predict_ratings(rows):
         tables = [_table(RATING, rows, title)]
@@ -35,6 +41,7 @@ def comparison_tables(rows: Sequence[Row], data: DataFacts) -> list[Table]:
         tables = [_table((FIT, *ACCURACY), rows, title)]
         if is_weak(data.protocol):
             tables.append(_table(ACCURACY_WEAK, rows, "recall_all: hits / all targets"))
+        tables.append(_history_table(rows))
         tables.append(_table((*COST[1:], *BEYOND), rows, "cost, and the first 20 of every list"))
     tables[-1].caption = caption(rows)
     return tables
@@ -75,7 +82,17 @@ def _table(measures: Sequence[Measure], rows: Sequence[Row], title: str) -> Tabl
     for measure in measures:
         table.add_column(measure.heading, justify="right")
     for row in rows:
-        if row.runs:
-            cells = [_cell(row.figures[measure.name], measure) for measure in measures]
-            table.add_row(row.model, *cells)
+        cells = [_cell(row.figures[measure.name], measure) for measure in measures]
+        table.add_row(row.model, *cells)
+    return table
+
+
+def _history_table(rows: Sequence[Row]) -> Table:
+    table = Table("", title="NDCG@100 by the number of items in a history")
+    columns = []
+    for band, users in history_bands(rows).items():
+        table.add_column(f"{band.removeprefix('history ')}\n({users:,} users)", justify="right")
+        columns.append([_cell(figure, NDCG) for figure in ndcg_by_history(rows, band)])
+    for row, *cells in zip(rows, *columns, strict=True):
+        table.add_row(row.model, *cells)
     return table

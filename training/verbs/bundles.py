@@ -10,6 +10,7 @@ from service.__main__ import serve as run_service
 from service.device import pick_device
 from service.ranker import ModelRanker
 from service.settings import Settings
+from training.posterior import active_kl
 from training.verbs.options import CheckpointArgument, Device, DeviceOption, console
 
 
@@ -17,6 +18,10 @@ def inspect(path: CheckpointArgument) -> None:
     """Show what a bundle holds: origin, sizes, metrics, digest."""
     loaded = checkpoint.load(path)
     shown: dict[str, Any] = loaded.manifest.model_dump(mode="json")
+    posterior = shown["metrics"].get("posterior")
+    if posterior:  # a line for every dimension would push all else off the screen
+        posterior["active_kl"] = active_kl(posterior)
+        del posterior["kl_per_dimension"]
     console.print_json(data={"digest": loaded.digest, "version": loaded.version, **shown})
 
 

@@ -1,6 +1,7 @@
 """What the verbs share: options on the command line, the console, reading and writing."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -93,6 +94,13 @@ def refuse_unwritable(out: Path, json: Path | None) -> None:
         there = next((p for p in (path, *path.parents) if p.exists()), None) if path else None
         if there is not None and not os.access(there, os.W_OK):
             raise BadInputError(f"{path}: {there} cannot be written to")
+
+
+def refuse_other_model(model: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings, of a file or of ``--set``, that name another model than the command does."""
+    named = settings.get("model", model)
+    if named != model:
+        raise BadInputError(f"the settings are of the model {named!r}, and --model is {model!r}")
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from service.autoencoders import ARCHITECTURES
 from training.config import TrainingConfig, parse_setting, read_toml
 from training.data.datasets import Dataset
 from training.experiment import Experiment, run_experiment
+from training.posterior import ACTIVE_KL
 from training.presets import preset
 from training.progress import TrainingProgress, results_table
 from training.verbs.options import (
@@ -24,6 +25,7 @@ from training.verbs.options import (
     console,
     data_options,
     load,
+    refuse_other_model,
     refuse_unwritable,
     write_json,
 )
@@ -62,6 +64,7 @@ def train(
         **dict(parse_setting(text) for text in set_ or []),
         **{key: value for key, value in given.items() if value is not None},
     }
+    refuse_other_model(model, chosen)
     TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
     refuse_unwritable(out, json)
     how = {"split_seed": split_seed, "ratings": ARCHITECTURES[model].module.reads_ratings}
@@ -88,6 +91,14 @@ def train_and_tell(
         )
     for name, fact in result.facts.items():
         console.print(f"{name}: {fact}", highlight=False, soft_wrap=True)
+    if experiment.posterior:
+        active, dimensions = (
+            experiment.posterior[key] for key in ("active_dimensions", "dimensions")
+        )
+        console.print(
+            f"{active} of {dimensions} latent dimensions are active (KL > {ACTIVE_KL})",
+            highlight=False,
+        )
     console.print(
         f"{_epochs(experiment)}{result.seconds:.0f} s, {result.users_per_second:,.0f} users/s; "
         f"checkpoint {experiment.bundle}",

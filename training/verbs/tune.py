@@ -24,6 +24,7 @@ from training.verbs.options import (
     console,
     data_options,
     load,
+    refuse_other_model,
     refuse_unwritable,
     write_json,
 )
@@ -70,6 +71,7 @@ def tune(
     """
     options = {"epochs": epochs, "seed": seed, "device": device, "threads": threads}
     given = _given(config, set_, options)
+    refuse_other_model(model, given)
     file = storage or out / "study.jsonl"
     search_for(model, given, 0, file, trials)  # a typo shows before the data is read
     refuse_unwritable(out, json)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from service.catalog import Catalog
+from service.catalog import UNKNOWN_ITEM, Catalog
 from service.errors import CheckpointCorruptError
 
 
@@ -16,9 +16,13 @@ def catalog() -> Catalog:
 
 
 def test_ids_become_indices_in_order_and_unknown_ids_are_named_once(catalog: Catalog) -> None:
-    known, unknown = catalog.indices(["c", "x", "a", "x", "y"])
-    assert known.tolist() == [2, 0]
-    assert unknown == ["x", "y"]
+    index_N, unknown = catalog.indices(["c", "x", "a", "x", "y"])
+    assert index_N.tolist() == [2, UNKNOWN_ITEM, 0, UNKNOWN_ITEM, UNKNOWN_ITEM]
+    assert unknown == ("x", "y")
+    index_N, unknown = catalog.indices(["c", "a", "c"])
+    assert index_N.tolist() == [2, 0, 2]
+    assert index_N.dtype == np.int64
+    assert unknown == ()
 
 
 def test_popularity_ties_go_to_the_smaller_index(catalog: Catalog) -> None:

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -277,3 +279,21 @@ def test_a_users_file_that_does_not_fit_is_refused(bundle: Path, content: str) -
     rewrite_manifest(bundle, nothing)
     with pytest.raises(CheckpointCorruptError, match=USERS):
         load(bundle)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux alone has")
+@pytest.mark.parametrize("architecture", ["multvae", "cdae", "recvae"])
+def test_the_tables_of_a_loaded_model_are_the_memory_of_the_file(
+    tiny_bundle: Callable[..., Path], architecture: str
+) -> None:
+    model = load(tiny_bundle(architecture, num_items=3_000)).model
+    maps = Path("/proc/self/maps").read_text()
+    mapped = [
+        range(int(start, 16), int(end, 16))
+        for start, end in re.findall(
+            rf"^(\w+)-(\w+) .*{architecture}.*{WEIGHTS}$", maps, re.MULTILINE
+        )
+    ]
+    tables = [table for table in model.state_dict().values() if 3_000 in table.shape]
+    assert len(tables) >= 3
+    assert all(any(table.data_ptr() in memory for memory in mapped) for table in tables)

@@ -102,6 +102,6 @@ def test_a_model_is_warm_for_small_and_large_batches_of_both_kinds(
         ExactRetriever(loaded.model.item_vectors_IH, loaded.model.item_bias_I)
     )
     deployment._warm_up(
-        Served(loaded, Engine(ModelRanker(loaded.model, retriever)), retriever.name)
+        Served(loaded, Engine(ModelRanker(loaded.model, retriever)), retriever.name, 1.0)
     )
     assert retriever.batch_sizes == [1, 1, 2, 2, 8, 8, 32, 32]

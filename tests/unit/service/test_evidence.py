@@ -1,7 +1,10 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.autoencoders.rating_scale import RatingScale
 from service.catalog import Catalog
@@ -10,7 +13,7 @@ from service.evidence import Evidence
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
 from service.latents.store import UserRecord
 from service.recommendation import HistoryEntry as Entry
-from service.recommendation import Reason
+from service.recommendation import PostedHistory, Reason
 
 CATALOG = Catalog(("a", "b", "c", "d"), ("",) * 4, ((),) * 4, np.zeros(4, dtype=np.int64))
 RECORD = UserRecord(
@@ -23,7 +26,15 @@ RECORD = UserRecord(
 
 
 def posted(*entries: Entry, threshold: float | None = 4) -> Evidence:
-    return Evidence.posted(entries, CATALOG, threshold)
+    return read(entries, threshold)
+
+
+def read(
+    entries: Sequence[Entry], threshold: float | None, scale: RatingScale | None = None
+) -> Evidence:
+    history = PostedHistory.of(entries)
+    item_index_N, _ = CATALOG.indices(history.item_ids)
+    return Evidence.posted(history, item_index_N, threshold, scale)
 
 
 def test_entries_below_the_threshold_are_seen_but_not_liked() -> None:
@@ -63,7 +74,7 @@ def test_a_model_that_reads_ratings_encodes_every_entry_as_it_is_rated() -> None
         Entry("c", -5),
         Entry("x", 3),
     ]
-    evidence = Evidence.posted(entries, CATALOG, None, scale)
+    evidence = read(entries, None, scale)
     assert evidence.history is not None
     assert evidence.history.item_index_N.tolist() == evidence.liked_N.tolist() == [0, 1, 2, 3]
     assert evidence.history.weight_N.tolist() == [6, 0, -4, -8.5]
@@ -144,3 +155,58 @@ def test_the_largest_weight_that_may_be_posted_can_be_kept() -> None:
     heaviest = np.array([MAX_WEIGHT, MIN_WEIGHT], dtype=np.float32)
     record = replace(RECORD, latent_D=heaviest)
     assert Evidence.kept(record, latent_dim=None, num_items=4).history is not None
+
+
+# --- the same as entry by entry -----------------------------------------------------------------
+
+
+def read_entry_by_entry(
+    entries: Sequence[Entry], threshold: float | None, scale: RatingScale | None
+) -> tuple[list[int], list[float], list[int], Reason]:
+    """Read a history in the plainest way: liked items, weights, disliked ones, reason."""
+    weight_of: dict[int, float] = {}
+    disliked: set[int] = set()
+    for entry in entries:
+        if entry.item_id not in CATALOG.item_ids:
+            continue
+        index = CATALOG.item_ids.index(entry.item_id)
+        if scale is not None:
+            weight = scale.read(entry.rating)
+        elif threshold is None or entry.rating is None or entry.rating >= threshold:
+            weight = entry.weight
+        else:
+            disliked.add(index)
+            continue
+        weight_of[index] = max(weight_of.get(index, weight), weight)
+    reason: Reason = ""
+    if not weight_of:
+        reason = "no_liked_items" if disliked else "no_known_items" if entries else "empty_history"
+    liked = sorted(weight_of)
+    weights = [float(np.float32(weight_of[index])) for index in liked]
+    return liked, weights, sorted(disliked - set(liked)), reason
+
+
+any_entry = st.builds(
+    Entry,
+    st.sampled_from(["a", "b", "c", "d", "x", ""]),
+    st.none() | st.sampled_from([-3.0, 3.9, 4.0, 5.0]),
+    st.sampled_from([1.0, 1.0, 0.1, 7.5]),
+)
+
+
+@given(
+    st.lists(any_entry, max_size=12) | st.lists(st.builds(Entry, st.sampled_from("abcdx"))),
+    st.sampled_from([(None, None), (4.0, None), (None, RatingScale(-1, 4.5, 1, 3))]),
+)
+def test_columns_are_read_as_entries_are_one_by_one(
+    entries: list[Entry], model: tuple[float | None, RatingScale | None]
+) -> None:
+    evidence = read(entries, *model)
+    liked, weights, disliked, reason = read_entry_by_entry(entries, *model)
+    assert evidence.history is not None
+    assert evidence.liked_N.dtype == evidence.disliked_N.dtype == np.int64
+    assert evidence.history.weight_N.dtype == np.float32
+    assert evidence.liked_N.tolist() == evidence.history.item_index_N.tolist() == liked
+    assert evidence.history.weight_N.tolist() == weights
+    assert evidence.disliked_N.tolist() == disliked
+    assert evidence.reason == reason

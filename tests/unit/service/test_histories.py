@@ -18,6 +18,38 @@ def test_a_history_is_sorted_unique_and_keeps_the_larger_weight(
     assert history.weight_N.tolist() == [expected[item] for item in sorted(expected)]
 
 
+def merged_by_unique(
+    items: list[int], weights: list[float] | None
+) -> tuple[list[int], list[float]]:
+    """How a history was merged before it was made fast."""
+    item_N = np.asarray(items, dtype=np.int64)
+    unique_N, position_N = np.unique(item_N, return_inverse=True)
+    weight_N = np.full(len(unique_N), -np.inf, dtype=np.float32)
+    given_N = np.ones(len(items)) if weights is None else np.asarray(weights)
+    np.maximum.at(weight_N, position_N, given_N.astype(np.float32))
+    return unique_N.tolist(), weight_N.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.floats(1e-6, 1e6))), st.booleans())
+def test_merging_gives_the_same_bits_as_numpys_unique(
+    entries: list[tuple[int, float]], weighted: bool
+) -> None:
+    items = [item for item, _ in entries]
+    weights = [weight for _, weight in entries] if weighted else None
+    history = History.of(items, weights)
+    assert (history.item_index_N.tolist(), history.weight_N.tolist()) == merged_by_unique(
+        items, weights
+    )
+    assert history.item_index_N.dtype == np.int64
+    assert history.weight_N.dtype == np.float32
+
+
+def test_the_callers_array_stays_as_it_is() -> None:
+    given_N = np.array([5, 2, 5])
+    History.of(given_N)
+    assert given_N.tolist() == [5, 2, 5]
+
+
 def test_of_ratings_below_zero_the_larger_one_counts_too() -> None:
     history = History.of([3, 1, 3], [-7.5, 0.0, -2.0])
     assert history.weight_N.tolist() == [0.0, -2.0]

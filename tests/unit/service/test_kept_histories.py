@@ -18,7 +18,7 @@ from service.inference.batcher import Batcher
 from service.latents.memory_store import MemoryStore
 from service.latents.redis_store import RedisStore
 from service.latents.store import LatentStore
-from service.recommendation import HistoryEntry, Query, Recommendation
+from service.recommendation import HistoryEntry, PostedHistory, Query, Recommendation
 from service.recommender import Limits, Recommender
 from service.telemetry import Telemetry
 
@@ -53,7 +53,8 @@ async def running(model_dir: Path, store: LatentStore) -> AsyncIterator[Recommen
 
 
 def query(history: tuple[HistoryEntry, ...] | None, **fields: Any) -> Query:  # noqa: ANN401 - of any field of Query
-    return Query(**{"history": history, "user_id": "u", "k": NUM_ITEMS, **fields})
+    posted = None if history is None else PostedHistory.of(history)
+    return Query(**{"history": posted, "user_id": "u", "k": NUM_ITEMS, **fields})
 
 
 def dense_scores(bundle: Path, weights: dict[int, float]) -> np.ndarray:

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from prometheus_client import values
 
 from service import __main__ as server
 from service.errors import CanaryMismatchError, SettingsError
+from service.server import ENDING_SIGNALS
 from service.settings import PREFIX, Settings
 
 
@@ -27,9 +30,13 @@ def process_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     for handler in handlers:
         root.removeHandler(handler)
-    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    threads = torch.get_num_threads()
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, as_it_was in before.items():
+        signal.signal(number, as_it_was)
+    torch.set_num_threads(threads)
     for handler in list(root.handlers):
         root.removeHandler(handler)
     for handler in handlers:
@@ -83,6 +90,13 @@ def test_no_bundle_is_one_line_and_exit_code_one(
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("foldin: CheckpointMissingError: ")
+
+
+def test_a_port_in_use_is_a_wrong_setting(tiny_bundle: Callable[..., Path]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}"):
+            server.serve(Settings(model_dir=tiny_bundle(), port=port, device="cpu"))
 
 
 def test_several_workers_are_not_started_on_a_bad_bundle(tiny_bundle: Callable[..., Path]) -> None:

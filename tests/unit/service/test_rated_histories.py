@@ -14,7 +14,7 @@ from service.deployment import Deployment
 from service.histories import History, HistoryBatch
 from service.inference.batcher import Batcher
 from service.latents.memory_store import MemoryStore
-from service.recommendation import HistoryEntry, Query
+from service.recommendation import HistoryEntry, PostedHistory, Query
 from service.recommender import Limits, Recommender
 from service.telemetry import Telemetry
 
@@ -23,7 +23,9 @@ CONFIG = {
     "latent_dim": 6,
     "scale": {"lowest": -10, "highest": 10, "mean": 1, "typical": 5},
 }
-HISTORY = (HistoryEntry("i4", rating=-9), HistoryEntry("i9", rating=99), HistoryEntry("i2"))
+HISTORY = PostedHistory.of(
+    [HistoryEntry("i4", rating=-9), HistoryEntry("i9", rating=99), HistoryEntry("i2")]
+)
 READ = History.of([4, 9, 2], [-9, 10, 5])
 TinyBundle = Callable[..., Path]
 
@@ -86,5 +88,6 @@ async def test_a_user_id_alone_gets_the_list_of_the_kept_latent(bundle: Path) ->
 
 async def test_only_low_ratings_are_enough_to_go_on(bundle: Path) -> None:
     async with running(opened(bundle)) as recommender:
-        answer = await recommender.recommend(Query((HistoryEntry("i1", rating=-10),), None, k=5))
+        history = PostedHistory.of([HistoryEntry("i1", rating=-10)])
+        answer = await recommender.recommend(Query(history, None, k=5))
     assert (answer.source, answer.reason) == ("model", "")

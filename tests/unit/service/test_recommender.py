@@ -24,7 +24,7 @@ from service.errors import (
 )
 from service.inference.batcher import Batcher
 from service.latents.store import UserRecord
-from service.recommendation import HistoryEntry, Query, Reason, Recommendation
+from service.recommendation import HistoryEntry, PostedHistory, Query, Reason, Recommendation
 from service.recommender import Limits, Recommender
 from service.retrieval.base import Wanted
 from service.retrieval.popularity import most_popular
@@ -99,8 +99,7 @@ class Bench:
 
 
 def query(*history: str | HistoryEntry, **fields: Any) -> Query:  # noqa: ANN401 - as above
-    entries = tuple(HistoryEntry(e) if isinstance(e, str) else e for e in history)
-    return Query(**{"history": entries, "user_id": None, "k": 5, **fields})
+    return Query(**{"history": PostedHistory.of(history), "user_id": None, "k": 5, **fields})
 
 
 def ids(answer: Recommendation) -> list[str]:

@@ -81,17 +81,6 @@ def test_a_password_is_not_printed() -> None:
     assert "pa55" not in repr(Settings(redis_url="redis://:pa55@redis:6379/0"))
 
 
-def test_exported_settings_are_the_settings_of_another_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("os.environ", dict(os.environ))
-    monkeypatch.setenv("FOLDIN_REDIS_URL", "redis://old")
-    chosen = Settings(model_dir=Path("m"), redis_url=None, threads=3, log_format="console")
-    chosen.export()
-    assert "FOLDIN_REDIS_URL" not in os.environ
-    assert Settings() == chosen
-
-
 def test_cores_are_shared_out_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.settings.available_cores", lambda: 8)
     assert Settings().threads_per_worker == 8

@@ -2,11 +2,20 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from prometheus_client import values
 
-from service.telemetry import ConsoleFormatter, JsonFormatter, Telemetry, configure_logging
+from service.telemetry import (
+    ConsoleFormatter,
+    JsonFormatter,
+    Telemetry,
+    configure_logging,
+    forget_process,
+)
 
 
 @pytest.fixture
@@ -82,3 +91,52 @@ def test_two_apps_do_not_count_together() -> None:
     one.cache.labels("hit").inc()
     assert b'foldin_cache_total{outcome="hit"} 1.0' in one.exposition()
     assert b'outcome="hit"' not in other.exposition()
+
+
+@pytest.fixture
+def be(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let this process pass for several by their names; its values go back to memory at the end."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+
+    def take(name: str) -> None:
+        monkeypatch.setattr(multiprocessing.current_process(), "name", name)
+
+    return take
+
+
+def test_processes_that_share_a_folder_show_their_sum(
+    be: Callable[[str], None], tmp_path: Path
+) -> None:
+    be("parent")
+    telemetry = Telemetry(tmp_path)
+    telemetry.model_info.labels("m", "v", "multvae", "exact").set(1)
+    for name in ("worker-0", "worker-1"):
+        be(name)
+        telemetry.cache.labels("hit").inc(2)
+        telemetry.batch_size.observe(7)
+        telemetry.queue_rows.set(3)
+    shown = telemetry.exposition().decode().splitlines()
+    assert 'foldin_cache_total{outcome="hit"} 4.0' in shown
+    assert 'foldin_batch_size_bucket{le="8.0"} 2.0' in shown
+    assert "foldin_batch_size_sum 14.0" in shown
+    assert "foldin_queue_rows 6.0" in shown
+    (model,) = [line for line in shown if line.startswith("foldin_model_info{")]
+    assert model.endswith(" 1.0")
+
+
+def test_a_process_that_ended_is_counted_and_its_queue_is_not(
+    be: Callable[[str], None], tmp_path: Path
+) -> None:
+    be("worker-0")
+    telemetry = Telemetry(tmp_path)
+    telemetry.cache.labels("hit").inc(2)
+    telemetry.queue_rows.set(3)
+    be("worker-1")
+    telemetry.queue_rows.set(1)
+    forget_process(tmp_path, "worker-0")
+    be("worker-0")  # another one, in its place
+    telemetry.cache.labels("hit").inc()
+    shown = telemetry.exposition().decode().splitlines()
+    assert 'foldin_cache_total{outcome="hit"} 3.0' in shown
+    assert "foldin_queue_rows 1.0" in shown

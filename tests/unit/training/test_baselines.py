@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from service.histories import History, HistoryBatch
 from service.retrieval.base import Wanted
-from training import baselines, precision
+from training import baselines, footprint
 from training.baselines import Popularity, measure_baselines
 from training.closed_form import ClosedForm, tuned
 from training.data.split import Split
@@ -35,7 +35,7 @@ def test_the_table_of_rivals_names_the_l2_that_validation_chose(planted_split: S
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(baselines, "EASE_MAX_ITEMS", 10), (precision, "available_bytes", lambda: 1000)],
+    [(baselines, "EASE_MAX_ITEMS", 10), (footprint, "available_bytes", lambda: 1000)],
 )
 def test_ease_is_left_out_where_it_would_not_fit(
     planted_split: Split,

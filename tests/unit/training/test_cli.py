@@ -79,11 +79,41 @@ def test_a_model_goes_from_a_log_to_a_verified_measured_bundle(
     assert json.loads(figures.read_text())["all"]["ndcg@100"] == written["test"]["ndcg@100"]
 
 
+def test_a_variational_model_says_which_of_its_dimensions_are_in_use(
+    foldin: Foldin, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, record = tmp_path / "models", tmp_path / "run.json"
+    options = ["--model", "multvae", "--set", "anneal_fraction=0", "--json", record]
+    assert foldin("train", *small(log), *options, "--out", out) == 0
+    told = json.loads(record.read_text())
+    printed = f"{told['active_dimensions']} of 8 latent dimensions are active (KL > 0.01)"
+    assert printed in capsys.readouterr().out
+    assert foldin("inspect", out) == 0
+    shown = json.loads(capsys.readouterr().out)["metrics"]["posterior"]
+    assert shown["active_dimensions"] == told["active_dimensions"] > 0
+    most = told["kl_per_dimension"][0]
+    assert shown["active_kl"].startswith(f"{most['dimension']}: {most['kl']:.3f}")
+    assert shown["active_kl"].count(":") == told["active_dimensions"]
+
+
+@pytest.mark.parametrize("verb", ["train", "tune"])
+def test_settings_of_another_model_are_refused(
+    foldin: Foldin, log: Path, tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('model = "multvae"\nlatent_dim = 5\n')
+    command = [verb, log, "--config", config, "--out", tmp_path / "out"]
+    assert foldin(*command, "--model", "cdae") == 2
+    error = capsys.readouterr().err
+    assert error == "foldin: the settings are of the model 'multvae', and --model is 'cdae'\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_settings_come_from_the_file_then_from_set_then_from_the_options(
     foldin: Foldin, log: Path, tmp_path: Path
 ) -> None:
     config, record = tmp_path / "run.toml", tmp_path / "run.json"
-    config.write_text("epochs = 9\nlatent_dim = 5\nbatch_size = 7\nseed = 4\n")
+    config.write_text('model = "multvae"\nepochs = 9\nlatent_dim = 5\nbatch_size = 7\nseed = 4\n')
     more = ["--config", config, "--set", "batch_size=11", "--model", "multvae", "--json", record]
     assert foldin("train", *small(log), *more, "--out", tmp_path / "models") == 0
     written = json.loads(record.read_text())["config"]

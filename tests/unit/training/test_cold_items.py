@@ -133,6 +133,26 @@ def test_bad_items_are_named_and_nothing_is_written(
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("architecture", ["cdae", "autorec-user", "hybrid", "edlae"])
+@pytest.mark.parametrize(
+    ("lift", "message"),
+    [
+        (float("nan"), "the lift is nan: it must be a finite number"),
+        (float("inf"), "the lift is inf"),
+        (float("-inf"), "the lift is -inf"),
+        (1e39, "would not be finite: choose a smaller lift"),  # float32 ends at 3.4e38
+    ],
+)
+def test_a_lift_that_no_score_can_hold_is_refused_and_nothing_is_written(
+    write_bundle: WriteBundle, tmp_path: Path, architecture: str, lift: float, message: str
+) -> None:
+    write_bundle(tmp_path, catalog(), architecture)
+    before = files(tmp_path)
+    with pytest.raises(BadInputError, match=message):
+        add_items(tmp_path, TWO, lift=lift)
+    assert files(tmp_path) == before
+
+
 def test_a_catalogue_of_bare_ids_is_nothing_to_predict_from(
     write_bundle: WriteBundle, tmp_path: Path
 ) -> None:

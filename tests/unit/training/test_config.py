@@ -38,11 +38,42 @@ def test_a_config_survives_json() -> None:
         ({"model": "cdae", "seed": -1}, "seed"),
         ({"model": "cdae", "seed": 2**70}, "seed"),
         ({"model": "multvae", "architecture": 5}, "architecture"),
+        ({"model": "multvae", "learning_rate": float("inf")}, "setting learning_rate"),
+        ({"model": "cdae", "loss": "squared", "negatives": 5}, "setting negatives: squares have a"),
+        ({"model": "hybrid", "linear_weight": 5}, "linear_weight is not for hybrid: validation"),
+        ({"model": "hybrid", "num_weights": 5}, "num_weights is not for hybrid: pruning"),
+        ({"model": "hybrid", "loss": "logistic"}, "loss is not for hybrid: each parent has its"),
+        (
+            {"model": "hybrid", "parents": [{"architecture": "cdae", "weight": 2}]},
+            "weight of a parent is not for hybrid: validation",
+        ),
+        (
+            {"model": "hybrid", "parents": [{"architecture": "ease"}]},
+            "'ease' cannot be a parent of a hybrid; there are: cdae",
+        ),
+        ({"model": "ease", "num_weights": 5}, "num_weights is not for ease: pruning"),
+        ({"model": "edlae", "architecture": {"num_weights": 5}}, "num_weights is not for edlae"),
+        ({"model": "edlae", "loss": "squared"}, "loss is not for edlae: it has a closed form"),
+        ({"model": "ease", "negatives": 50}, "negatives is not for ease: it has a closed form"),
+        ({"model": "elsa", "negatives": 50}, "negatives is not for elsa: its loss is its own"),
+        ({"model": "elsa", "loss": "multinomial"}, "loss is not for elsa: its loss is its own"),
+        ({"model": "cdae", "unobserved_weight": 0.5}, "unobserved_weight .* squared loss only"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         TrainingConfig.of(settings)
+
+
+def test_no_message_speaks_of_the_library_that_checks() -> None:
+    with pytest.raises(BadInputError) as refusal:
+        TrainingConfig.of({"model": "cdae", "loss": "squared", "negatives": 5})
+    assert "Value error" not in str(refusal.value)
+
+
+def test_settings_that_hold_for_a_whole_comparison_are_taken_by_closed_forms_too() -> None:
+    run = {"seed": 3, "threads": 1, "device": "cpu", "epochs": 2, "batch_size": 50}
+    assert TrainingConfig.of({"model": "ease", **run}).seed == 3
 
 
 @pytest.mark.parametrize(

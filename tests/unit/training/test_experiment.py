@@ -25,6 +25,7 @@ from training.progress import TrainingProgress, metrics_table, results_table
 SETTINGS: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 8, "hidden_dims": [16], "batch_size": 50, "epochs": 3},
     "cdae": {"latent_dim": 8, "batch_size": 50, "epochs": 3},
+    "hybrid": {"batch_size": 50, "epochs": 2},
 }
 
 
@@ -59,8 +60,8 @@ def test_the_exported_model_is_the_measured_one(
     assert again == experiment.metrics["test"]
     assert loaded.manifest.metrics["test"]["ndcg@100"] == again.ndcg_at_100
     assert loaded.manifest.positive_threshold == 4
-    assert loaded.manifest.training["epochs"] == 3
-    assert loaded.user_ids == (dataset.split.user_ids if model == "cdae" else ())
+    assert loaded.manifest.training["epochs"] == SETTINGS[model]["epochs"]
+    assert loaded.user_ids == (() if model == "multvae" else dataset.split.user_ids)
     canaries.replay(ModelRanker(loaded.model), loaded.canaries)
 
 
@@ -94,7 +95,14 @@ def test_the_record_tells_of_every_dimension_where_there_is_a_posterior(
     assert sorted(entry["dimension"] for entry in told) == list(range(8))
     assert [entry["kl"] for entry in told] == sorted((e["kl"] for e in told), reverse=True)
     assert 0 <= record["active_dimensions"] <= 8
+    manifest = checkpoint.load(tmp_path / "vae").manifest
+    assert manifest.metrics["posterior"] == {
+        "dimensions": 8,
+        "active_dimensions": record["active_dimensions"],
+        "kl_per_dimension": told,
+    }
     assert "kl_per_dimension" not in run(dataset, "cdae", tmp_path / "cdae")[0].to_dict()
+    assert "posterior" not in checkpoint.load(tmp_path / "cdae").manifest.metrics
 
 
 def test_a_finished_run_leaves_a_bundle_and_nothing_to_resume(
@@ -104,6 +112,26 @@ def test_a_finished_run_leaves_a_bundle_and_nothing_to_resume(
     assert {path.name for path in tmp_path.iterdir()} == {experiment.bundle.name, "CURRENT"}
     with pytest.raises(BadInputError, match="nothing to resume"):
         run(dataset, "multvae", tmp_path, resume=True)
+
+
+def test_a_hybrid_tells_whose_epoch_a_line_is_of_and_keeps_every_curve(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / ".hybrid-recvae").mkdir()
+    experiment, shown = run(dataset, "hybrid", tmp_path)
+    lines = [line.split("  ")[0] for line in shown.splitlines() if "loss" in line]
+    assert lines == ["cdae epoch 1/2", "cdae epoch 2/2", "multvae epoch 1/2", "multvae epoch 2/2"]
+    curves = experiment.to_dict()["parent_curves"]
+    assert [report["epoch"] for report in curves["cdae"]] == [1, 2]
+    assert {"beta", "regularizer", "valid"} <= set(curves["multvae"][0])
+    # The states are of use until there is a bundle, and no longer.
+    assert {path.name for path in tmp_path.iterdir()} == {experiment.bundle.name, "CURRENT"}
+
+
+def test_the_curve_is_in_the_record(dataset: Dataset, tmp_path: Path) -> None:
+    record = run(dataset, "multvae", tmp_path)[0].to_dict()
+    assert [report["epoch"] for report in record["curve"]] == [1, 2, 3]
+    assert "parent_curves" not in record
 
 
 def test_without_a_terminal_every_epoch_is_a_plain_line(dataset: Dataset, tmp_path: Path) -> None:

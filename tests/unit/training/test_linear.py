@@ -9,7 +9,7 @@ import pytest
 from service import checkpoint
 from service.catalog import Catalog
 from service.ranker import ModelRanker
-from training import precision, pruning
+from training import footprint, pruning
 from training.closed_form import ClosedForm
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
@@ -18,7 +18,7 @@ from training.errors import BadInputError
 from training.evaluate import evaluate, ranked_lists
 from training.experiment import run_experiment
 from training.fitting import fit
-from training.loop import TrainingResult
+from training.loop import Resumable, TrainingResult
 from training.regularizer import Regularizer
 from training.state import EpochReport
 
@@ -124,6 +124,21 @@ def test_the_exported_model_is_the_measured_one(
 def test_what_does_not_fit_is_refused_before_anything_is_computed(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(footprint, "available_bytes", lambda: 1000)
     with pytest.raises(BadInputError, match="use elsa"):
         fitted(dataset, "edlae")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_closed_form_has_nothing_to_resume_and_says_so(
+    model: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    listener = Listener()
+    with pytest.raises(BadInputError, match=f"nothing to resume: {model} has a closed form"):
+        fit(
+            TrainingConfig.of({"model": model}),
+            dataset,
+            listener,
+            Resumable(tmp_path, "run", resume=True),
+        )
+    assert listener.users == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
-from training import precision as module
+from training import footprint
 from training.errors import BadInputError
 from training.precision import ItemPrecision, Precision, UserPrecision, precision
 
@@ -33,7 +33,7 @@ def test_either_way_gives_the_explicit_inverse(
     expected_II = np.linalg.inv(x_UI.T @ x_UI + np.diag(diagonal_I))
     history = csr_array(np.array([[0, 1, 0, 2, 0, 0], [0] * NUM_ITEMS], dtype=np.float64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(footprint, "BLOCK", block)
         for found in both_ways(x_UI, diagonal_I):
             np.testing.assert_allclose(found.rows(0, NUM_ITEMS), expected_II, atol=1e-9)
             np.testing.assert_allclose(found.rows(2, 4), expected_II[2:4], atol=1e-9)
@@ -63,7 +63,7 @@ def test_the_smaller_matrix_is_inverted(num_users: int, way: type) -> None:
 
 
 def test_one_dense_matrix_is_held_and_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", 32)
+    monkeypatch.setattr(footprint, "BLOCK", 32)
     side = 1000
     rows = (np.random.default_rng(0).random((2 * side, side)) < 0.01).astype(np.float64)
     train = csr_array(rows)
@@ -75,25 +75,12 @@ def test_one_dense_matrix_is_held_and_no_second_one(monkeypatch: pytest.MonkeyPa
     assert peak < 1.3 * 8 * side**2
 
 
-def test_what_memory_cannot_hold_is_refused_with_figures_and_advice(
+def test_what_memory_cannot_hold_is_refused_before_it_is_allocated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "available_bytes", lambda: 2_000_000_000)
-    module.refuse_if_too_large(8_000, 7_000)
-    module.refuse_if_too_large(100, 20_000)  # a small user x user matrix does instead
-    with pytest.raises(BadInputError) as refusal:
-        module.refuse_if_too_large(138_000, 24_000)
-    assert "needs 6.8 GB for 138,000 users and 24,000 items" in str(refusal.value)
-    assert "2.0 GB are free: use elsa (low rank), or raise" in str(refusal.value)
+    monkeypatch.setattr(footprint, "available_bytes", lambda: 2_000_000_000)
     with pytest.raises(BadInputError):
         precision(csr_array((138_000, 24_000)), np.ones(24_000))
-
-
-def test_nothing_is_refused_where_no_one_knows_what_is_free(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "available_bytes", lambda: None)
-    module.refuse_if_too_large(10**6, 10**6)
 
 
 def test_a_matrix_that_is_not_positive_definite_is_an_error() -> None:

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from service.autoencoders.item_item import ItemItem
-from training import precision as precision_module
-from training import pruning
+from training import footprint, pruning
 from training.precision import Precision, precision
 from training.pruning import Loss, Pruned, prune, zero_diagonal_rows
 
@@ -70,8 +69,7 @@ def test_the_size_of_the_blocks_changes_nothing(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = kept_within(0.1, inverse()).matrix
-    monkeypatch.setattr(pruning, "BLOCK", block)
-    monkeypatch.setattr(precision_module, "BLOCK", block)
+    monkeypatch.setattr(footprint, "BLOCK", block)
     found = kept_within(0.1, inverse()).matrix
     assert torch.equal(found.offset_I1, expected.offset_I1)
     assert torch.equal(found.item_index_M, expected.item_index_M)
@@ -82,6 +80,18 @@ def test_no_more_is_kept_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(pruning, "MAX_WEIGHTS", 160)
     pruned = kept_within(-1.0, inverse())
     assert 0.08 < pruned.density < 0.12
+
+
+def test_more_weights_than_there_is_room_for_are_kept_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = kept_within(-1.0, inverse()).matrix
+    monkeypatch.setattr(pruning, "most_weights", lambda _: 100)
+    monkeypatch.setattr(footprint, "BLOCK", 7)
+    found = kept_within(-1.0, inverse()).matrix
+    found.check()
+    assert torch.equal(found.item_index_M, expected.item_index_M)
+    torch.testing.assert_close(found.weight_M, expected.weight_M)
 
 
 def test_rows_from_which_the_threshold_is_read_are_a_sample(

@@ -168,7 +168,9 @@ def test_what_is_given_stays_and_the_start_is_among_the_choices(tmp_path: Path) 
     (parents,) = hybrid.space.values()
     assert isinstance(parents, Choice)
     everything = {"learning_rate": 1e-3, "batch_size": 100}
-    with pytest.raises(BadInputError, match="nothing to tune: l2 are given"):
+    with pytest.raises(
+        BadInputError, match=r"nothing to tune: all that tune would choose for ease is given \(l2\)"
+    ):
         search_for("ease", everything | {"l2": 3.0}, 10_000, tmp_path / "s", 3)
 
 

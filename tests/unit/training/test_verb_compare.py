@@ -48,6 +48,7 @@ def test_models_are_compared_kept_and_reported(log: Path, tmp_path: Path) -> Non
     code, output = run(log, "--models", "popularity,cdae", *options)
     assert code == 0
     assert "best of the column" in output
+    assert "NDCG@100 by the number of items in a history" in " ".join(output.split())
     written = json.loads(record.read_text())
     assert [(entry["model"], entry["seed"]) for entry in written["runs"]] == [
         ("popularity", 0),
@@ -104,8 +105,10 @@ def test_a_failing_model_is_told_and_one_that_is_left_is_enough(
     code, output = run(log, "--models", "popularity,cdae", *QUICK)
     assert code == 0
     assert "cdae failed: needs 12 GB" in output
-    code, _ = run(log, "--models", "cdae", *QUICK)
+    code, output = run(log, "--models", "cdae", *QUICK)
     assert code == 1
+    assert "cdae failed: needs 12 GB" in output
+    assert "recall" not in output  # no empty tables
 
 
 def test_models_of_ratings_are_compared_on_ratings(log: Path, tmp_path: Path) -> None:

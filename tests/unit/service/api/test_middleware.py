@@ -90,3 +90,32 @@ async def test_what_is_not_http_passes_through() -> None:
 
     await RequestLog(app, Telemetry(), lambda: 0.0)({"type": "lifespan"}, nothing, send)
     assert seen == ["lifespan"]
+
+
+async def test_a_request_is_one_line_with_fixed_fields(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204})
+
+    caplog.set_level(logging.INFO)
+    (start,) = await served_by(app)
+    (line,) = caplog.records
+    request_id = dict(start["headers"])[b"x-request-id"].decode()
+    assert (line.name, line.levelname, line.getMessage()) == (
+        "service.api.middleware", "INFO", "request",
+    )  # fmt: skip
+    assert line.__dict__["fields"] == {
+        "request_id": request_id,
+        "method": "GET",
+        "route": "other",
+        "status": 204,
+        "milliseconds": 250.0,
+    }
+
+
+async def test_no_line_is_made_that_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    caplog.set_level(logging.WARNING)
+    await served_by(app)
+    assert caplog.records == []

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.catalog import Catalog
-from service.retrieval import exact
+from service.retrieval import item_scores
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.exact import ExactRetriever
 from service.retrieval.popularity import most_popular
@@ -104,14 +104,18 @@ def test_a_row_alone_is_bit_for_bit_the_row_in_a_batch() -> None:
         assert together.score_K.tolist() == alone.score_K.tolist()
 
 
-def test_large_requests_are_gathered_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gathered", [1, 8 * 4, 10**6])
+def test_both_ways_to_gather_vectors_give_the_same_scores(
+    monkeypatch: pytest.MonkeyPatch, gathered: int
+) -> None:
+    """Row by row on a CPU; on a GPU all at once, in blocks that fit."""
+    monkeypatch.setattr(item_scores, "GATHERED_NUMBERS", gathered)
     torch.manual_seed(0)
-    retriever = ExactRetriever(torch.randn(50, 8), torch.randn(50))
-    query_BH, wants = torch.randn(5, 8), [wanted(4, [])] * 5
-    whole = retriever.top_k(query_BH, wants)
-    monkeypatch.setattr(exact, "GATHERED_NUMBERS", 1)
-    for before, after in zip(whole, retriever.top_k(query_BH, wants), strict=True):
-        assert before.item_index_K.tolist() == after.item_index_K.tolist()
+    vectors_IH, query_BH = torch.randn(50, 8), torch.randn(5, 8, dtype=torch.float64)
+    item_BC = torch.randint(0, 50, (5, 4))
+    expected_BC = (query_BH @ vectors_IH.double().T).gather(1, item_BC)
+    for gather in (item_scores.row_by_row, item_scores.all_at_once):
+        torch.testing.assert_close(gather(vectors_IH, query_BH, item_BC), expected_BC)
 
 
 def test_the_popular_list_skips_what_is_hidden() -> None:

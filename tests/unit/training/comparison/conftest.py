@@ -1,6 +1,6 @@
 """A data set with planted blocks, contenders that take no time, and somebody who listens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def contender() -> MakeContender:
     """Make a contender that fits nothing: ``contender(name, error=, interrupted=, ...)``.
 
     ``seconds`` is what the fit claims to take under seed 0, a second more under seed 1, and so on.
-    ``epochs`` gives it a curve.
+    ``epochs`` gives it a curve, ``parents`` one to each of these.
     """
     return make_contender
 
@@ -68,6 +68,7 @@ def make_contender(
     interrupted: bool = False,
     seconds: float = 1.0,
     epochs: int = 0,
+    parents: Sequence[str] = (),
     has_chance: bool = True,
     config: Mapping[str, Any] | None = None,
 ) -> Contender:
@@ -75,20 +76,24 @@ def make_contender(
         watcher.on_step(dataset.split.train.shape[0])
         if error is not None:
             raise error
-        reports = tuple(
-            EpochReport(epoch, 9.0, 2.0 * epoch, 0.1 * epoch, {"ndcg@100": 0.3 * epoch}, 2.0, 0.1)
-            for epoch in range(1, epochs + 1)
-        )
         return Fitted(
             Popularity(dataset.split.train),
             seconds + seed,
             facts={"l2": 3.0},
-            reports=reports,
-            best_epoch=epochs,
+            reports=() if parents else reports_of(epochs),
+            best_epoch=0 if parents else epochs,
             interrupted=interrupted,
+            parent_reports={parent: reports_of(epochs) for parent in parents},
         )
 
     return Contender(name, config or {"size": 3}, {}, has_chance, reads_ratings=False, fit=fit)
+
+
+def reports_of(epochs: int) -> tuple[EpochReport, ...]:
+    return tuple(
+        EpochReport(epoch, 9.0, 2.0 * epoch, 0.1 * epoch, {"ndcg@100": 0.3 * epoch}, 2.0, 0.1)
+        for epoch in range(1, epochs + 1)
+    )
 
 
 @pytest.fixture

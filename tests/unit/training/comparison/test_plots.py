@@ -1,5 +1,6 @@
 """What plots show, read out of their SVG."""
 
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from training.comparison.bar_plot import Bar, bar_plot
 from training.comparison.dot_plot import Dot, dot_plot
 from training.comparison.line_plot import Line, line_plot
+from training.comparison.svg import BOTTOM, TOP
 
 
 def parsed(drawn: str) -> ET.Element:
@@ -37,17 +39,25 @@ def test_lines_rise_where_values_rise_and_carry_their_names() -> None:
     assert {"up", "down", "beta", "epoch"} <= set(texts(drawn))
 
 
-def test_the_steep_start_of_learning_curves_runs_out_of_the_field() -> None:
+@pytest.mark.parametrize("y_axis", ["range", "from zero", "log"])
+def test_every_epoch_of_every_line_is_drawn_inside_the_field(
+    y_axis: Literal["range", "from zero", "log"],
+) -> None:
     rising = Line("rising", 0, tuple(0.01 * epoch for epoch in range(1, 31)))
-    assert len(points(line_plot([rising], "NDCG", "cut"))[0]) < 30
-    falling = Line("falling", 0, rising.values[::-1])
-    assert len(points(line_plot([falling], "RMSE", "cut above"))[0]) < 30
-    assert len(points(line_plot([rising], "NDCG", "from zero"))[0]) == 30
+    falling = Line("falling", 1, rising.values[::-1])
+    bad = Line("bad", 2, (0.001,))
+    drawn = points(line_plot([rising, falling, bad], "NDCG", y_axis))
+    assert [len(line) for line in drawn] == [30, 30, 1]
+    heights = [y for line in drawn for _, y in line]
+    assert min(heights) >= TOP
+    assert max(heights) <= BOTTOM
+    assert drawn[0][0][1] > drawn[0][1][1] > drawn[0][29][1]  # nothing lies along an edge
 
 
-def test_a_line_that_is_cut_off_altogether_still_has_its_name() -> None:
-    lines = [Line("good", 0, (0.5,) * 50), Line("bad", 1, (0.1,))]
-    assert "bad" in texts(line_plot(lines, "NDCG", "cut"))
+def test_learning_curves_fill_the_field() -> None:
+    curve = Line("curve", 0, (0.30, 0.38, 0.40))
+    heights = [y for _, y in points(line_plot([curve], "NDCG", "range"))[0]]
+    assert max(heights) - min(heights) > 0.9 * (BOTTOM - TOP)
 
 
 def test_values_far_apart_are_both_seen_on_a_logarithmic_axis() -> None:
@@ -97,3 +107,9 @@ def test_bars_are_as_long_as_their_values_and_the_best_stands_out() -> None:
     assert [bar.attrib["class"] for bar in bars] == ["bar best", "bar", "bar"]
     assert {"a", "0.400", "b", "0.200"} <= set(texts(drawn))
     assert sum("whisker" in line.attrib["class"] for line in parsed(drawn).iter("line")) == 1
+
+
+def test_bars_that_print_alike_all_stand_out() -> None:
+    drawn = bar_plot([Bar("a", 0.4004, 0.0), Bar("b", 0.3996, 0.0), Bar("c", 0.39, 0.0)], "NDCG")
+    kinds = [bar.attrib["class"] for bar in parsed(drawn).iter("rect")]
+    assert kinds == ["bar best", "bar best", "bar"]

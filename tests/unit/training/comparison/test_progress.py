@@ -50,3 +50,13 @@ def test_a_terminal_shows_the_fit_in_progress(
     text = watched(made, [run(made)], terminal=True)
     assert "epoch 4" in text
     assert "0.4321" in text
+
+
+def test_a_terminal_shows_which_part_of_a_model_is_trained(contender: MakeContender) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    with ComparisonProgress(console, fits=5, done=2) as progress:
+        progress.on_start(contender("hybrid"), 0)
+        progress.on_part("cdae", 60)
+        progress.on_epoch(EPOCH, 3)
+    assert isinstance(console.file, io.StringIO)
+    assert "hybrid seed 0  cdae  epoch 4" in console.file.getvalue()

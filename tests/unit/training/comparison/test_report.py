@@ -109,6 +109,23 @@ def test_a_comparison_without_epochs_has_no_curves_and_one_without_runs_has_no_p
     assert "<svg" not in path.read_text(encoding="utf-8")
 
 
+def test_a_model_made_of_several_shows_the_curves_of_each(
+    contender: MakeContender, run: Callable[..., Run], dataset: Dataset, tmp_path: Path
+) -> None:
+    made = contender("hybrid", epochs=4, parents=["cdae", "multvae"])
+    journal = Journal(DataFacts.of(dataset), tmp_path / "compare.json")
+    journal.add(run(made))
+    journal.write([])
+    again = Journal.open(dataset, tmp_path / "compare.json")
+    assert [len(curve) for curve in again.runs[0].parent_curves.values()] == [4, 4]
+    write_report(tmp_path / "report.html", summarize([made], again), again.data)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for part in ("Learning curves", "Annealing"):
+        assert f">{part}<" in text
+    # In the learning curves, beta and the KL term.
+    assert text.count(">hybrid: cdae</text>") == text.count(">hybrid: multvae</text>") == 3
+
+
 def test_models_of_ratings_get_their_own_columns_and_curves(
     contender: MakeContender, run: Callable[..., Run], dataset: Dataset, tmp_path: Path
 ) -> None:

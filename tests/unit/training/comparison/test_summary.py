@@ -108,9 +108,53 @@ def test_memory_that_is_not_of_the_run_is_said_to_be_so(rows: list[Row], dataset
     assert "tells no other" in text
 
 
-def test_nothing_but_failures_gives_empty_tables(rows: list[Row], dataset: Dataset) -> None:
-    text = shown([row for row in rows if not row.runs], DataFacts.of(dataset))
-    assert "bad" not in text
+def test_nothing_but_failures_gives_no_tables(rows: list[Row], dataset: Dataset) -> None:
+    failed = [row for row in rows if not row.runs]
+    assert failed
+    assert comparison_tables(failed, DataFacts.of(dataset)) == []
+
+
+def test_values_that_print_alike_are_all_the_best(
+    contender: MakeContender, run: Callable[..., Run], dataset: Dataset
+) -> None:
+    first, second, third = contender("first"), contender("second"), contender("third")
+    journal = Journal(DataFacts.of(dataset))
+    for made, recall in ((first, 0.500049), (second, 0.499951), (third, 0.49994)):
+        journal.add(with_recall(run(made), recall))
+    rows = summarize([first, second, third], journal)
+    assert [row.figures["recall@20"].is_best for row in rows] == [True, True, False]
+    text = shown(rows, journal.data)
+    assert text.count("0.5000*") == 2
+    assert "0.4999 " in text
+
+
+def test_ndcg_is_told_by_the_length_of_histories(
+    contender: MakeContender, run: Callable[..., Run], dataset: Dataset
+) -> None:
+    made, other = contender("made"), contender("other", has_chance=False)
+    journal = Journal(DataFacts.of(dataset))
+    for measured, short, long in (
+        (run(made, 0), 0.2, 0.61),
+        (run(made, 1), 0.4, 0.62),
+        (run(other), 0.3, 0.5),
+    ):
+        bands = {
+            "history 0-9": {"ndcg@100": short, "users": 1021},
+            "history 10-49": {"ndcg@100": long, "users": 7},
+        }
+        journal.add(measured.model_copy(update={"test_by_history": bands}))
+    tables = comparison_tables(summarize([made, other], journal), journal.data)
+    table = {table.title: table for table in tables}["NDCG@100 by the number of items in a history"]
+    assert [column.header for column in table.columns] == [
+        "", "0-9\n(1,021 users)", "10-49\n(7 users)",
+    ]  # fmt: skip
+    assert len(tables) == 3
+    cells = [list(column.cells) for column in table.columns]
+    assert cells == [
+        ["other", "made"],
+        ["0.3000*", "0.3000 ±0.1414*"],
+        ["0.5000", "0.6150 ±0.0071*"],
+    ]
 
 
 def test_models_of_ratings_have_one_table_of_errors(

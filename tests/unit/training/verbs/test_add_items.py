@@ -68,3 +68,15 @@ def test_a_folder_that_cannot_be_is_refused_first(
     done = foldin(model_dir, tmp_path / "new.csv", "--out", tmp_path / "new.csv")
     assert isinstance(done.exception, BadInputError)
     assert "is a file; name a folder" in str(done.exception)
+
+
+@pytest.mark.parametrize("lift", ["nan", "inf"])
+def test_a_lift_that_is_no_number_is_bad_usage(
+    foldin: Foldin, model_dir: Path, tmp_path: Path, lift: str
+) -> None:
+    (tmp_path / "new.csv").write_text("item_id\nn1\n")
+    before = sorted(model_dir.iterdir())
+    done = foldin(model_dir, tmp_path / "new.csv", "--lift", lift)
+    assert isinstance(done.exception, BadInputError)
+    assert str(done.exception) == f"the lift is {lift}: it must be a finite number"
+    assert sorted(model_dir.iterdir()) == before

@@ -1,0 +1,121 @@
+"""Keeps worker processes running: starts them, replaces the dead, ends them together."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Final, final
+
+from service.server import ENDING_SIGNALS, SHUTDOWN_S
+
+logger = logging.getLogger(__name__)
+
+# Exit code of a worker that will never serve: another one would not either.
+CANNOT_START: Final = 3
+# A worker that dies at once is not started faster than this.
+MIN_LIFE_S: Final = 1.0
+# A worker has drained by SHUTDOWN_S; what then still runs hangs, and is killed before the
+# orchestrator kills everything at 10 s.
+KILL_AFTER_S: Final = SHUTDOWN_S + 1.0
+POLL_S: Final = 0.2
+
+
+@final
+class Supervisor:
+    """Runs a worker under each name until a signal ends them all.
+
+    Args:
+        names: One per worker; the one that replaces it has the same.
+        start: Starts the process of a name. Its signals are held back until it calls
+            ``let_signals_in``.
+        on_death: Told the name of each worker that died.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        start: Callable[[str], BaseProcess],
+        on_death: Callable[[str], None],
+    ) -> None:
+        self._start = start
+        self._on_death = on_death
+        self._may_start_s = dict.fromkeys(names, 0.0)
+        self._running: dict[str, BaseProcess] = {}
+        self._stopping = False
+
+    def run(self) -> int:
+        """Start the workers, replace those that end, until SIGINT or SIGTERM.
+
+        It handles both signals from then on; the workers still run when it returns.
+
+        Returns:
+            The exit code: 0 after a signal, 1 when a worker cannot start.
+        """
+        for number in ENDING_SIGNALS:
+            signal.signal(number, self._stop)
+        could_start = True
+        while could_start and not self._stopping:
+            self._start_missing()
+            wait([process.sentinel for process in self._running.values()], POLL_S)
+            could_start = self._bury_dead()
+        return 0 if could_start else 1
+
+    def end(self) -> None:
+        """Let the workers answer what is under way and end; kill those that do not."""
+        for process in self._running.values():
+            process.terminate()
+        give_up_s = time.monotonic() + KILL_AFTER_S
+        for name, process in self._running.items():
+            process.join(max(0.0, give_up_s - time.monotonic()))
+            if process.is_alive():
+                logger.error("a worker hangs and is killed", extra={"fields": {"worker": name}})
+                process.kill()
+                process.join()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _start_missing(self) -> None:
+        now_s = time.monotonic()
+        for name, may_start_s in self._may_start_s.items():
+            if name in self._running or now_s < may_start_s:
+                continue
+            with _signals_held_back():
+                self._running[name] = self._start(name)
+            self._may_start_s[name] = now_s + MIN_LIFE_S
+
+    def _bury_dead(self) -> bool:
+        """Forget the workers that ended; tell whether others may take their places."""
+        dead = [
+            (name, process)
+            for name, process in self._running.items()
+            if process.exitcode is not None
+        ]
+        for name, process in dead:
+            del self._running[name]
+            self._on_death(name)
+            if process.exitcode == CANNOT_START:
+                return False
+            if not self._stopping:
+                fields = {"worker": name, "pid": process.pid, "exit_code": process.exitcode}
+                logger.error("a worker ended and is replaced", extra={"fields": fields})
+        return True
+
+
+def let_signals_in() -> None:
+    """Take the signals that came since the worker's process began; it has its handlers now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    # A signal that reached a new process before its handlers are set would be lost to those of
+    # its parent, which are the first it has.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)

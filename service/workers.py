@@ -1,0 +1,169 @@
+"""Several server processes on one port, with one copy of all that they only read.
+
+Where it can, the parent loads the model, makes it prove itself and warms it up, and then forks:
+the workers share every page that nobody writes to (weights, tables, catalogue, code), start in
+milliseconds and cannot differ. A fork copies no thread, so a pool of threads must not exist by
+then; where one does, or on CUDA, the workers are started afresh, load for themselves, and share
+the weights' file alone.
+"""
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final, NoReturn
+
+import torch
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.deployment import Deployment
+from service.device import pick_device
+from service.errors import SettingsError
+from service.server import ENDING_SIGNALS, exit_cleanly, run
+from service.settings import Settings
+from service.supervisor import CANNOT_START, Supervisor, let_signals_in
+from service.telemetry import Telemetry, configure_logging, forget_process
+
+logger = logging.getLogger(__name__)
+
+THREADS_OF_THIS_PROCESS: Final = Path("/proc/self/task")
+
+
+def serve_with_workers(settings: Settings) -> NoReturn:
+    """Run ``settings.workers`` server processes; exits with 0 after SIGINT or SIGTERM.
+
+    Exits with 1 when a worker cannot start.
+
+    Raises:
+        SettingsError: The device is not there, the port is taken, or metrics cannot be shared.
+        CheckpointError: The bundle cannot be served.
+    """
+    if sys.platform == "win32":
+        raise SettingsError("several workers need Linux or macOS; on Windows keep 1")
+    for number in ENDING_SIGNALS:
+        signal.signal(number, exit_cleanly)
+    with _bound(settings.host, settings.port) as reserved, _metrics_folder() as folder:
+        app = _app_to_fork(settings, folder)
+        supervisor = _supervisor(settings, reserved.getsockname()[:2], folder, app)
+        try:
+            code = supervisor.run()
+        finally:
+            supervisor.end()
+    sys.exit(code)
+
+
+def work(
+    settings: Settings, listener: socket.socket, metrics_folder: Path, app: FastAPI | None
+) -> None:
+    """Be one worker, until a signal or the parent's end.
+
+    Args:
+        settings: What the operator chose.
+        listener: Bound to the port, and not yet listening.
+        metrics_folder: Where the workers keep their metrics.
+        app: With the model, from the parent; None: made here.
+    """
+    for number in ENDING_SIGNALS:
+        signal.signal(number, exit_cleanly)
+    let_signals_in()
+    configure_logging(settings.log_format, settings.log_level)
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    run(app or create_app(settings, _exit_for_good, Telemetry(metrics_folder)), settings, listener)
+
+
+def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
+    """Make the app with its model, unless a fork would not carry it over whole."""
+    device = pick_device(settings.device)
+    if device.type != "cpu" or not THREADS_OF_THIS_PROCESS.exists():
+        return None  # neither CUDA nor the system libraries of macOS survive a fork
+    torch.set_num_threads(1)  # more would be a pool; each worker sets its own number
+    telemetry = Telemetry(metrics_folder)
+    deployment = Deployment.open(settings.model_dir, device, telemetry, settings.retrieval)
+    app = create_app(settings, _exit_for_good, telemetry, deployment)
+    if _fork_would_lose_threads():
+        logger.warning("a library runs threads: each worker loads a model of its own")
+        return None
+    # What is there now stays: collections that walk over it would write to every page of it.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+def _supervisor(
+    settings: Settings, address: tuple[str, int], metrics_folder: Path, app: FastAPI | None
+) -> Supervisor:
+    spawn, fork = multiprocessing.get_context("spawn"), multiprocessing.get_context("fork")
+    make = spawn.Process if app is None else fork.Process
+
+    def start(name: str) -> BaseProcess:
+        # A listener of its own: the kernel deals connections out. From a common one, whoever is
+        # awake takes all that wait: of 64 connections at once one worker of two got 37 to 64.
+        with _bound(*address) as listener:
+            arguments = (settings, listener, metrics_folder, app)
+            process: BaseProcess = make(target=work, args=arguments, name=name)
+            process.start()
+        return process
+
+    names = [f"worker-{number}" for number in range(settings.workers)]
+    fields = {"address": "{}:{}".format(*address), "workers": len(names), "forked": app is not None}
+    logger.info("workers start", extra={"fields": fields})
+    return Supervisor(names, start, lambda name: forget_process(metrics_folder, name))
+
+
+def _fork_would_lose_threads() -> bool:
+    """Tell whether this process has threads that somebody counts on after a fork.
+
+    numpy's BLAS ends its own before a fork, and starts them again when needed; so there is one.
+    """
+    trial = os.fork()
+    if trial == 0:
+        os._exit(0)
+    os.waitpid(trial, 0)
+    return sum(1 for _ in THREADS_OF_THIS_PROCESS.iterdir()) > 1
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Bind a socket to a port that others of this service may have too; it does not listen yet."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return bound
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="foldin-metrics-")
+    except OSError as error:
+        raise SettingsError(f"several workers need a temporary folder: {error}") from error
+    with folder as name:
+        yield Path(name)
+
+
+def _end_with_parent() -> None:
+    # Whoever kills the parent alone means the service: workers without it would keep the port.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit_for_good(_: BaseException) -> NoReturn:
+    # Not sys.exit, which would end a task of the loop and not the process.
+    sys.stderr.flush()
+    os._exit(CANNOT_START)

@@ -1,0 +1,117 @@
+"""Two workers as an operator meets them: one service, one set of figures, one copy in memory."""
+
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which Linux alone has"),
+]
+
+StartServer = Callable[..., Any]
+WAIT_S = 60.0
+COUNTED = re.compile(
+    r'^foldin_requests_total\{.*route="/recommend".*status="200".*\} (\S+)$', re.MULTILINE
+)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def pss_kib(pid: int) -> int:
+    """What a process holds, its share of what it has in common with others, with its children."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    (pss,) = re.findall(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
+    return int(pss) + sum(pss_kib(child) for child in children(pid))
+
+
+def ask(url: str, times: int) -> None:
+    for number in range(times):  # a connection each: the kernel deals them out
+        answer = httpx.post(f"{url}/recommend", json={"history": [f"i{number}"], "k": 5})
+        assert len(answer.json()["items"]) == 5
+
+
+def counted(url: str) -> set[float]:
+    """The requests that /metrics tells of, asked often enough to hear of every worker."""
+    pages = [httpx.get(f"{url}/metrics").text for _ in range(12)]
+    return {float(COUNTED.findall(page)[0]) for page in pages}
+
+
+def until(condition: Callable[[], object]) -> None:
+    give_up_at = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
+def is_refused(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that servers take for temporary files; none may be left behind."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    assert not list(folder.iterdir())
+
+
+def test_requests_are_counted_whichever_worker_answers_and_whichever_dies(
+    server: StartServer, temporary: Path
+) -> None:
+    running = server(workers=2)
+    ask(running.url, 40)
+    assert counted(running.url) == {40}
+    assert list(temporary.iterdir())
+
+    first, second = children(running.process.pid)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len({second, *children(running.process.pid)} - {first}) == 2)
+    ask(running.url, 20)
+    assert counted(running.url) == {60}
+
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(WAIT_S) == 0
+    log = running.log.read_text()
+    assert '"forked":true' in log
+    assert log.count("a worker ended and is replaced") == 1
+    assert "Traceback" not in log
+
+
+def test_two_workers_take_little_more_memory_than_one(server: StartServer) -> None:
+    held_kib = []
+    for workers in (1, 2):
+        running = server(workers=workers)
+        until(lambda: running.log.read_text().count('"message":"ready"') == workers)  # noqa: B023 - used at once
+        ask(running.url, 20)
+        held_kib.append(pss_kib(running.process.pid))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(WAIT_S) == 0
+    one, two = held_kib
+    assert two <= 1.5 * one
+
+
+def test_forked_workers_may_have_several_threads_and_end_when_their_parent_is_killed(
+    server: StartServer,
+) -> None:
+    running = server(workers=2, threads=2)
+    ask(running.url, 20)
+    workers = children(running.process.pid)
+    running.process.kill()
+    running.process.wait(WAIT_S)
+    until(lambda: is_refused(running.port))
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
