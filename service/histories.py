@@ -126,7 +126,11 @@ class HistoryBatch:
 
     def sum_per_row(self, value_N: Tensor) -> Tensor:
         """Add the values of each row's entries up, [N] -> [B]."""
-        return value_N.new_zeros(len(self)).index_add(0, self.row_N, value_N)
+        return torch.segment_reduce(value_N, "sum", offsets=self.offset_B1)
+
+    def per_entry(self, value_B: Tensor) -> Tensor:
+        """Give each entry the value of its row, [B] -> [N]."""
+        return value_B.repeat_interleave(self.length_B, output_size=len(self.item_index_N))
 
     def with_weights(self, weight_N: Tensor) -> Self:
         """Give the same entries other weights."""

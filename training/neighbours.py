@@ -119,8 +119,8 @@ def _nearest(train: csr_array, exponent: float, shrinkage: float, count: int) ->
         for block in _similarities(train.astype(np.float64), norm_I, exponent, shrinkage)
     ]
     return _Nearest(
-        torch.cat([item_BK for item_BK, _ in found]).numpy(),
-        torch.cat([similarity_BK for _, similarity_BK in found]).numpy(),
+        np.concatenate([item_BK for item_BK, _ in found]),
+        np.concatenate([similarity_BK for _, similarity_BK in found]),
     )
 
 

@@ -51,9 +51,8 @@ class SparseLinear(nn.Module):
 
 def normalized(histories: HistoryBatch) -> HistoryBatch:
     """Scale each history to unit L2 norm; an empty one stays empty."""
-    norm_B = histories.sum_per_row(histories.weight_N.square()).sqrt()
-    weight_N = histories.weight_N / (norm_B + NORM_EPSILON)[histories.row_N]
-    return histories.with_weights(weight_N)
+    norm_B = histories.sum_per_row(histories.weight_N.square()).sqrt_().add_(NORM_EPSILON)
+    return histories.with_weights(histories.weight_N / histories.per_entry(norm_B))
 
 
 def dropped(histories: HistoryBatch, rate: float, generator: Generator) -> HistoryBatch:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.device import to_host
 from service.histories import History, HistoryBatch
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.exact import ExactRetriever
@@ -128,13 +129,10 @@ class ApproximateRetriever:
         query_BH, wanted = query_BH[rows], [wanted[row] for row in rows]
         item_BC, shown_BC = _shown(self._lists.candidates(query_BH, depth, self._probes), wanted)
         item_tensor_BC = torch.from_numpy(item_BC).to(query_BH.device)
-        hidden_BC = torch.from_numpy(~shown_BC).to(query_BH.device)
-        score_BC = self._scores.of_items(query_BH, item_tensor_BC).float()
-        score_BC, item_tensor_BC = ordered(
-            score_BC.masked_fill(hidden_BC, -torch.inf), item_tensor_BC
-        )
-        num_shown_B = shown_BC.sum(axis=1)
-        tops = as_lists(item_tensor_BC, score_BC, wanted, num_shown_B)
+        (true_BC,) = to_host(self._scores.of_items(query_BH, item_tensor_BC))
+        score_BC = np.where(shown_BC, true_BC.numpy(), -np.inf).astype(np.float32)
+        item_BC, score_BC = ordered(item_BC, score_BC)
+        tops = as_lists(item_BC, score_BC, wanted, shown_BC.sum(axis=1))
         return {
             row: top
             for row, want, top in zip(rows, wanted, tops, strict=True)

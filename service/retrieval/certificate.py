@@ -7,15 +7,18 @@ whose bound reaches its k-th score are scored exactly, and only those can be in 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from service.device import to_device
+from service.device import to_host
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.item_scores import Added, ItemScores
-from service.retrieval.ranking import as_lists, hide, ordered
+from service.retrieval.ranking import Scores, as_lists, ordered
 
 Step = Literal["certified", "widened", "recomputed"]
 Count = Callable[[Step, int], None]
@@ -30,6 +33,42 @@ WIDEST_SHARE: Final = 0.1
 def not_counted(step: Step, rows: int) -> None:
     """Count nothing."""
     del step, rows
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The C items of each row with the largest bounds, in no order.
+
+    Attributes:
+        bound_BC: float32, -inf for hidden items.
+        item_BC: int64.
+        score_BC: float64, their true scores.
+    """
+
+    bound_BC: Tensor
+    item_BC: Tensor
+    score_BC: Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounded:
+    """A batch of which upper bounds of all scores are known.
+
+    Attributes:
+        query_BH: The rows.
+        bound_BI: ``bound_BI + slack_B`` is never below the score; -inf for hidden items.
+        slack_B: float64.
+        added_BI: float64 scores of a linear part, contained in the bound.
+        candidates: ``num_candidates`` of each row, where they are known already.
+    """
+
+    query_BH: Tensor
+    bound_BI: Tensor
+    slack_B: Tensor
+    added_BI: Added = None
+    candidates: Candidates | None = None
 
 
 @final
@@ -57,58 +96,52 @@ class Certificate:
         self._spare_share = spare_share
         self._count = count
 
-    def rank(
-        self,
-        bound_BI: Tensor,
-        slack_B: Tensor,
-        query_BH: Tensor,
-        wanted: Sequence[Wanted],
-        added_BI: Added = None,
-    ) -> list[TopK]:
-        """Give each row its list.
-
-        Args:
-            bound_BI: float32; ``bound_BI + slack_B`` is never below the score. Bounds of hidden
-                items are overwritten with -inf.
-            slack_B: float64.
-            query_BH: Of the same rows.
-            wanted: One per row.
-            added_BI: float64 scores of a linear part, contained in the bound.
-        """
-        num_items = bound_BI.shape[1]
-        num_eligible_B = num_items - hide(bound_BI, wanted)
+    def num_candidates(self, wanted: Sequence[Wanted]) -> int:
+        """Say how many items of each row are scored at first, C."""
         k = max(want.k for want in wanted)
-        num_candidates = min(k + max(self._min_spare, int(k * self._spare_share)), num_items)
-        cut_BC, item_BC = candidates(bound_BI, num_candidates)
-        score_BC = self._scores.of_items(query_BH, item_BC, added_BI).float()
-        score_BC, item_BC = ordered(
-            score_BC.masked_fill_(cut_BC == -torch.inf, -torch.inf), item_BC
-        )
-        if num_candidates < num_items:
-            ceiling_B = (cut_BC.amin(dim=1) + slack_B).float()
+        spare = max(self._min_spare, int(k * self._spare_share))
+        return min(k + spare, self._scores.num_items)
+
+    def rank(
+        self, rows: Bounded, wanted: Sequence[Wanted], num_eligible_B: NDArray[np.int64]
+    ) -> list[TopK]:
+        """Give each row its list; of a row, ``num_eligible_B`` items are not hidden."""
+        num_candidates = self.num_candidates(wanted)
+        found = rows.candidates or self._candidates(rows, num_candidates)
+        host = to_host(found.bound_BC, found.item_BC, found.score_BC, rows.slack_B)
+        bound_BC, item_BC, true_BC, slack_B = (tensor.numpy() for tensor in host)
+        shown_BC = np.where(bound_BC == -np.inf, -np.inf, true_BC).astype(np.float32)
+        item_BC, score_BC = ordered(item_BC, shown_BC)
+        if num_candidates < self._scores.num_items:
+            ceiling_B = (bound_BC.min(axis=1) + slack_B).astype(np.float32)
             for row, floor in self._unproven(score_BC, ceiling_B, wanted):
-                added_I = None if added_BI is None else added_BI[row]
-                in_reach_I = bound_BI[row] + slack_B[row] >= floor
-                best_C, item_C = self._widened(query_BH[row], in_reach_I, added_I, num_candidates)
+                best = self._widened(rows, row, floor)
+                best_C, item_C = (tensor[:num_candidates].numpy() for tensor in to_host(*best))
                 score_BC[row, : len(best_C)], item_BC[row, : len(item_C)] = best_C, item_C
         return as_lists(item_BC, score_BC, wanted, num_eligible_B)
 
+    def _candidates(self, rows: Bounded, count: int) -> Candidates:
+        bound_BC, item_BC = largest(rows.bound_BI, count)
+        score_BC = self._scores.of_items(rows.query_BH, item_BC, rows.added_BI)
+        return Candidates(bound_BC, item_BC, score_BC)
+
     def _unproven(
-        self, score_BC: Tensor, ceiling_B: Tensor, wanted: Sequence[Wanted]
+        self, score_BC: Scores, ceiling_B: Scores, wanted: Sequence[Wanted]
     ) -> list[tuple[int, float]]:
         """Name the rows whose k-th score other items could reach, and that score."""
-        last_B1 = to_device(torch.tensor([[want.k - 1] for want in wanted]), score_BC.device)
-        kth_B = score_BC.gather(1, last_B1)[:, 0]
+        kth_B = score_BC[np.arange(len(wanted)), [want.k - 1 for want in wanted]]
         # Nothing but hidden items was left out where a hidden one was picked.
-        proven_B = torch.logical_or(kth_B > ceiling_B, ceiling_B == -torch.inf)
-        rows = (~proven_B).nonzero().flatten().tolist()
+        proven_B = (kth_B > ceiling_B) | (ceiling_B == -np.inf)
+        rows = np.flatnonzero(~proven_B).tolist()
         self._count("certified", len(wanted) - len(rows))
         return [(row, float(kth_B[row])) for row in rows]
 
-    def _widened(
-        self, query_H: Tensor, in_reach_I: Tensor, added_I: Added, num_candidates: int
-    ) -> tuple[Tensor, Tensor]:
+    def _widened(self, rows: Bounded, row: int, floor: float) -> tuple[Tensor, Tensor]:
+        """Rank all items of a row that reach a score, best first: scores and items."""
+        in_reach_I = rows.bound_BI[row] + rows.slack_B[row] >= floor
         item_C = in_reach_I.nonzero().flatten()
+        query_H = rows.query_BH[row]
+        added_I = None if rows.added_BI is None else rows.added_BI[row]
         if len(item_C) > WIDEST_SHARE * len(in_reach_I):
             self._count("recomputed", 1)
             score_C = self._scores.of_all(query_H, added_I)[item_C]
@@ -117,10 +150,10 @@ class Certificate:
             added_BI = None if added_I is None else added_I[None]
             score_C = self._scores.of_items(query_H[None], item_C[None], added_BI)[0]
         best_C, order_C = score_C.float().sort(descending=True, stable=True)
-        return best_C[:num_candidates], item_C[order_C[:num_candidates]]
+        return best_C, item_C[order_C]
 
 
-def candidates(bound_BI: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def largest(bound_BI: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Pick the ``count`` largest of each row, in no order: bounds and items, [B, count]."""
     if bound_BI.is_cuda or bound_BI.shape[1] < 2 * count * ITEMS_A_BLOCK:
         bound_BC, item_BC = bound_BI.topk(count, dim=1, sorted=False)

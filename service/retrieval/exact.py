@@ -8,8 +8,9 @@ from torch import Tensor
 
 from service.histories import HistoryBatch
 from service.retrieval.base import TopK, Wanted
-from service.retrieval.certificate import Certificate, Count, not_counted
+from service.retrieval.certificate import Bounded, Certificate, Count, not_counted
 from service.retrieval.item_scores import ItemScores, Linear, added_by
+from service.retrieval.ranking import hide
 
 MIN_SPARE: Final = 16
 SPARE_SHARE: Final = 0.25
@@ -56,6 +57,8 @@ class ExactRetriever:
         added_BI = added_by(self._linear, histories)
         if added_BI is not None:
             bound_BI = added_BI + bound_BI
+        num_hidden_B = hide(bound_BI, wanted)
         terms = query_BH.shape[1] + 1
         slack_B = 2 * terms * FLOAT32_UNIT * scores.reach_B(query_BH)
-        return self._certificate.rank(bound_BI, slack_B, query_BH, wanted, added_BI)
+        rows = Bounded(query_BH, bound_BI, slack_B, added_BI)
+        return self._certificate.rank(rows, wanted, scores.num_items - num_hidden_B)

@@ -41,6 +41,7 @@ class ItemScores:
     def __init__(self, item_vectors_IH: Tensor, item_bias_I: Tensor) -> None:
         self.item_vectors_IH = item_vectors_IH.detach()
         self.item_bias_I = item_bias_I.detach()
+        self.num_items = len(item_bias_I)
         self._max_norm = self.item_vectors_IH.norm(dim=1).max().double()
         self._max_bias = self.item_bias_I.abs().max().double()
 

@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from typing import Final, final
 
-import torch
 from torch import Tensor
 
 from service.histories import HistoryBatch
 from service.retrieval.base import TopK, Wanted
-from service.retrieval.certificate import Certificate, Count, not_counted
-from service.retrieval.exact import FLOAT32_UNIT
-from service.retrieval.integer_product import (
-    MAX_ACTIVATION,
-    ZERO_POINT,
-    IntegerProduct,
-    largest_weight,
+from service.retrieval.certificate import (
+    Bounded,
+    Candidates,
+    Certificate,
+    Count,
+    not_counted,
 )
+from service.retrieval.exact import FLOAT32_UNIT
+from service.retrieval.integer_search import IntegerSearch, QuantizedItems, largest_weight
 from service.retrieval.item_scores import Added, ItemScores, Linear, added_by
+from service.retrieval.ranking import hidden_cells
 
 MIN_SPARE: Final = 16
 SPARE_SHARE: Final = 0.4
@@ -24,10 +25,6 @@ SPARE_SHARE: Final = 0.4
 ROWS_AT_A_TIME: Final = 32
 # Of the bound's own arithmetic: five roundings to float32, of numbers below 4 (|q| |v| + |b|).
 ROUNDINGS: Final = 24
-# Of the error's: some roundings of each term, and of the vectors where their levels were taken.
-SAFETY: Final = 1 + 1e-4
-# Keeps the scale of a zero vector from being zero.
-SMALLEST: Final = 1e-30
 
 
 @final
@@ -62,14 +59,9 @@ class QuantizedRetriever:
         self._linear = linear
         self._scores = ItemScores(item_vectors_IH, item_bias_I)
         self._certificate = Certificate(self._scores, MIN_SPARE, SPARE_SHARE, count)
-        vectors_IH = self._scores.item_vectors_IH
-        largest = largest_weight()
-        self._scale_I = vectors_IH.abs().amax(dim=1).clamp_min(SMALLEST) / largest
-        level_IH = vectors_IH / self._scale_I[:, None]
-        weight_IH = level_IH.round()
-        self._weight_norm = float(weight_IH.norm(dim=1).max())
-        self._left_norm = float(level_IH.sub_(weight_IH).norm(dim=1).max())
-        self._product = IntegerProduct(weight_IH.to(torch.int8).numpy(), threads)
+        vectors_IH, bias_I = self._scores.item_vectors_IH, self._scores.item_bias_I
+        items = QuantizedItems.of(vectors_IH, largest_weight())
+        self.search = IntegerSearch(items, vectors_IH, bias_I, threads)
 
     def top_k(
         self, query_BH: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
@@ -88,19 +80,13 @@ class QuantizedRetriever:
         return tops
 
     def _ranked(self, query_BH: Tensor, wanted: Sequence[Wanted], added_BI: Added) -> list[TopK]:
-        bound_BI = self.bounds(query_BH)
-        if added_BI is not None:
-            bound_BI = added_BI + bound_BI
+        hidden_N, num_hidden_B = hidden_cells(wanted, self._scores.num_items)
+        count = self._certificate.num_candidates(wanted)
+        # The search picks before a linear part is added, and from few blocks no long list.
+        picks = added_BI is None and count <= self.search.most_candidates
+        found = self.search(query_BH, hidden_N, count if picks else 1)
+        candidates = Candidates(found.bound_BC, found.item_BC, found.score_BC) if picks else None
+        bound_BI = found.bound_BI if added_BI is None else added_BI + found.bound_BI
         slack_B = ROUNDINGS * FLOAT32_UNIT * self._scores.reach_B(query_BH)
-        return self._certificate.rank(bound_BI, slack_B, query_BH, wanted, added_BI)
-
-    def bounds(self, query_BH: Tensor) -> Tensor:
-        """Give what no item's score is above, but for the rounding of this very sum: [B, I]."""
-        scale_B1 = query_BH.abs().amax(dim=1, keepdim=True).clamp_min(SMALLEST) / MAX_ACTIVATION
-        level_BH = (query_BH / scale_B1).round_()
-        left_B1 = (query_BH - level_BH * scale_B1).norm(dim=1, keepdim=True)
-        norm_B1 = query_BH.norm(dim=1, keepdim=True)
-        error_B1 = left_B1 * self._weight_norm + norm_B1 * self._left_norm
-        sum_BI = self._product(level_BH.add_(ZERO_POINT).to(torch.uint8).numpy())
-        bound_BI = sum_BI.float().add_(SAFETY * error_B1 / scale_B1).mul_(scale_B1)
-        return torch.addcmul(self._scores.item_bias_I, bound_BI, self._scale_I, out=bound_BI)
+        rows = Bounded(query_BH, bound_BI, slack_B, added_BI, candidates)
+        return self._certificate.rank(rows, wanted, self._scores.num_items - num_hidden_B)

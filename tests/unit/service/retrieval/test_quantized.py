@@ -5,11 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.histories import HistoryBatch
-from service.retrieval import integer_product, quantized
+from service.retrieval import integer_search, quantized
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.exact import ExactRetriever
-from service.retrieval.integer_product import ZERO_POINT, IntegerProduct, largest_weight
+from service.retrieval.integer_search import (
+    Found,
+    IntegerSearch,
+    QuantizedItems,
+    largest_weight,
+)
 from service.retrieval.quantized import QuantizedRetriever
+
+NOTHING = np.empty(0, dtype=np.int64)
 
 
 def wanted(k: int, hidden: list[int]) -> Wanted:
@@ -59,7 +66,7 @@ def test_no_score_is_above_its_bound(seed: int, size: float, largest: int) -> No
         retriever = QuantizedRetriever(vectors_IH, bias_I)
     score_BI = query_BH.double() @ vectors_IH.double().T + bias_I
     reach_B = query_BH.norm(dim=1) * vectors_IH.norm(dim=1).max() + bias_I.abs().max()
-    bound_BI = retriever.bounds(query_BH).double()
+    bound_BI = retriever.search(query_BH, NOTHING, count=1).bound_BI.double()
     assert (bound_BI - score_BI >= -1e-6 * reach_B[:, None]).all()
     # A bound that is never reached by far would be true and of no use.
     assert (bound_BI - score_BI <= 0.1 * reach_B[:, None]).all()
@@ -118,11 +125,32 @@ def test_vectors_and_queries_of_zeros_leave_the_bias() -> None:
 
 def test_the_integer_product_is_exact_at_its_extremes() -> None:
     largest = largest_weight()
-    rng = np.random.default_rng(0)
-    weight_IH = rng.choice(np.array([-largest, largest], dtype=np.int8), (70, 130))
-    level_BH = rng.choice(np.array([-127, 127]), (5, 130))
-    sum_BI = IntegerProduct(weight_IH, threads=1)((level_BH + ZERO_POINT).astype(np.uint8))
-    assert np.array_equal(sum_BI.numpy(), level_BH @ weight_IH.astype(np.int64).T)
+    generator = torch.Generator().manual_seed(0)
+    sign_IH = torch.randint(0, 2, (70, 130), generator=generator) * 2.0 - 1
+    query_BH = torch.randint(0, 2, (5, 130), generator=generator) * 2.0 - 1
+    items = QuantizedItems.of(sign_IH, largest)
+    assert np.abs(items.weight_IH).min() == largest
+    found = IntegerSearch(items, sign_IH, torch.zeros(70), threads=1)(query_BH, NOTHING, count=1)
+    # Nothing was lost in rounding to integers, so the bound is the product itself.
+    torch.testing.assert_close(found.bound_BI, query_BH @ sign_IH.T, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_items", [5, 40, 1000, 1029])
+def test_a_search_finds_the_largest_bounds_and_their_true_scores(num_items: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors_IH = torch.randn(num_items, 16, generator=generator)
+    bias_I = torch.randn(num_items, generator=generator)
+    query_BH = torch.randn(3, 16, generator=generator)
+    hidden_N = np.array([0, 3, num_items + 1, 2 * num_items + 2])
+    search = IntegerSearch(QuantizedItems.of(vectors_IH, 127), vectors_IH, bias_I, threads=1)
+    count = min(4, search.most_candidates)
+    found = search(query_BH, hidden_N, count)
+    assert found.bound_BI.isinf().nonzero().tolist() == [[0, 0], [0, 3], [1, 1], [2, 2]]
+    expected_BC = found.bound_BI.topk(count, dim=1).values
+    assert torch.equal(found.bound_BC.sort(dim=1, descending=True).values, expected_BC)
+    assert torch.equal(found.bound_BI.gather(1, found.item_BC), found.bound_BC)
+    score_BI = query_BH.double() @ vectors_IH.double().T + bias_I
+    torch.testing.assert_close(found.score_BC, score_BI.gather(1, found.item_BC))
 
 
 def test_a_processor_that_clips_sums_gets_smaller_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +158,10 @@ def test_a_processor_that_clips_sums_gets_smaller_weights(monkeypatch: pytest.Mo
         def __init__(self, *_: object, **__: object) -> None:
             pass
 
-        def __call__(self, level_BH: object) -> torch.Tensor:
-            del level_BH
-            return torch.full((1, 64), 32 * (2**15 - 1))
+        def __call__(self, *_: object, **__: object) -> Found:
+            stored = 32 * (2**15 - 1) - 128 * 64 * 127  # 32 clipped pairs, less the zero point
+            clipped = torch.full((1, 64), stored / 127**2)
+            return Found(clipped, clipped, clipped, clipped)
 
-    monkeypatch.setattr(integer_product, "IntegerProduct", Clipping)
+    monkeypatch.setattr(integer_search, "IntegerSearch", Clipping)
     assert largest_weight() == 63
