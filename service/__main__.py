@@ -9,7 +9,7 @@ from typing import NoReturn
 from service.app import create_app
 from service.checkpoint import resolve
 from service.errors import FoldinError, SettingsError
-from service.server import exit_cleanly, run
+from service.server import RELOAD_SIGNAL, exit_cleanly, run
 from service.settings import Settings
 from service.telemetry import configure_logging
 from service.workers import serve_with_workers
@@ -43,6 +43,8 @@ def serve(settings: Settings) -> None:
     if settings.workers > 1:
         serve_with_workers(settings)
     signal.signal(signal.SIGTERM, exit_cleanly)
+    if RELOAD_SIGNAL is not None:  # until the app listens to it; CURRENT is read after that
+        signal.signal(RELOAD_SIGNAL, signal.SIG_IGN)
     run(create_app(settings, on_failure=_exit_unready), settings)
 
 

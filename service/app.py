@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import torch
 from fastapi import FastAPI
@@ -17,23 +19,30 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from service.api import openapi, probes, routes
+from service.agreement import Agreement
+from service.api import documentation, exchange, openapi, probes, routes
 from service.api.hot_path import HotPath
 from service.api.middleware import RequestLog
 from service.api.pages import pages
 from service.api.problems import on_error
+from service.api.security import AccessKeys
 from service.api.state import HttpLimits, Ready, ServiceState
 from service.api.validation import on_wrong_parameters
-from service.deployment import Deployment
+from service.deployment import Deployment, Loader
 from service.device import pick_device
 from service.errors import FoldinError
 from service.inference.batcher import Batcher
+from service.latents.circuit_breaker import State
 from service.latents.memory_store import MemoryStore
 from service.latents.redis_store import RedisStore
+from service.latents.stand_in import StandIn
 from service.latents.store import LatentStore
 from service.latents.write_behind import WriteBehind
+from service.model_folder import bundle_at
 from service.recommender import Limits, Recommender
-from service.settings import Settings
+from service.reloader import Reloader, on_own_thread
+from service.server import on_reload_signal
+from service.settings import Settings, digests_of
 from service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -43,12 +52,28 @@ PLAYGROUND: Final = Path(__file__).parent / "playground"
 API_VERSION: Final = "1"
 # Users whose latents wait to be written while Redis is slow; about 2 kB each.
 MAX_PENDING_WRITES: Final = 1_000
+# As the metric numbers them.
+BREAKER_STATES: Final[tuple[State, ...]] = ("closed", "half-open", "open")
 # How old the length of a worker's queue may be when it is shown; scrapes are some 15 s apart.
 QUEUE_REPORT_S: Final = 1.0
+# How long a busy event loop may keep the engine's thread from going on; Python's own 5 ms, at every
+# operation of torch, cost four fifths of the lists while three times as many were asked for.
+SWITCH_INTERVAL_S: Final = 0.001
 # FastAPI's own, beside ours: to find out that nobody set it up takes 4 us a request.
 NO_TELEMETRY: Final = {"tracing": False, "metrics": False, "logs": False}
 
 Failure = Callable[[BaseException], None]
+Load = Callable[[AsyncExitStack, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beginning:
+    """What there is before anything is loaded: of one of several workers, from its parent."""
+
+    device: torch.device
+    deployment: Deployment | None
+    agreement: Agreement | None
 
 
 def create_app(
@@ -56,6 +81,7 @@ def create_app(
     on_failure: Failure | None = None,
     telemetry: Telemetry | None = None,
     deployment: Deployment | None = None,
+    agreement: Agreement | None = None,
 ) -> FastAPI:
     """Put the service together. Nothing is opened before the app's lifespan begins.
 
@@ -68,14 +94,17 @@ def create_app(
             logs the error and stays unready.
         telemetry: Counts and times; one of the app's own without it.
         deployment: The model, loaded before.
+        agreement: With the other workers of the service, where there are any.
 
     Raises:
         SettingsError: The chosen device is not there.
     """
     telemetry = telemetry or Telemetry()
-    state = ServiceState(_http_limits(settings), telemetry)
-    load = partial(_load, settings, pick_device(settings.device), state, deployment)
+    state = ServiceState(_http_limits(settings), telemetry, _access_keys(settings))
+    beginning = _Beginning(pick_device(settings.device), deployment, agreement)
+    load = partial(_load, settings, state, beginning)
     app: FastAPI = FastAPIOffline(
+        docs_url=None,  # a page of our own; fastapi-offline gives the files that it needs
         redoc_url=None,
         title="Foldin",
         description="Recommendations from autoencoders: post a history, get the best items.",
@@ -94,7 +123,8 @@ def _add_routes(app: FastAPI) -> None:
     app.add_exception_handler(FoldinError, on_error)
     app.add_exception_handler(HTTPException, on_error)
     app.add_exception_handler(RequestValidationError, on_wrong_parameters)
-    for router in (routes.router, probes.router, pages(PLAYGROUND)):
+    ours = (routes.router, exchange.router, probes.router, documentation.router)
+    for router in (*ours, pages(PLAYGROUND)):
         app.include_router(router)
     openapi.complete(app)
 
@@ -109,11 +139,13 @@ def _middleware(state: ServiceState) -> list[Middleware]:
 async def _lifespan(
     settings: Settings,
     state: ServiceState,
-    load: Callable[[AsyncExitStack], Coroutine[Any, Any, None]],
+    load: Load,
     on_failure: Failure | None,
 ) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        loading = asyncio.create_task(load(stack))
+        asked = asyncio.Event()
+        stack.enter_context(on_reload_signal(asked.set))
+        loading = asyncio.create_task(load(stack, asked))
         loading.add_done_callback(lambda done: _report(done, on_failure))
         if settings.workers > 1:
             # Workers share a port: one that is not ready must take no request that another
@@ -129,22 +161,17 @@ async def _lifespan(
 
 async def _load(
     settings: Settings,
-    device: torch.device,
     state: ServiceState,
-    deployment: Deployment | None,
+    beginning: _Beginning,
     stack: AsyncExitStack,
+    asked: asyncio.Event,
 ) -> None:
     started_s = time.monotonic()
     torch.set_num_threads(settings.threads_per_worker)
-    if deployment is None:
-        deployment = await asyncio.to_thread(
-            Deployment.open,
-            settings.model_dir,
-            device,
-            state.telemetry,
-            settings.retrieval,
-            settings.threads_per_worker,
-        )
+    deployment = beginning.deployment or await _open_deployment(settings, state, beginning)
+    deployment.announce()
+    reloader = _reloader(settings, state, beginning, deployment)
+    await reloader.join()
     store = _open_store(settings, state.telemetry)
     stack.push_async_callback(store.close)
     batcher = _start_batcher(settings, state.telemetry)
@@ -157,8 +184,35 @@ async def _load(
     # the requests a second.
     gc.collect()
     gc.freeze()
-    state.ready = Ready(deployment, recommender)
-    _tell_ready(settings, device, recommender, time.monotonic() - started_s)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    state.ready = Ready(deployment, recommender, reloader)
+    stack.callback(asyncio.create_task(reloader.run(asked, settings.reload_poll_s)).cancel)
+    _tell_ready(settings, beginning.device, recommender, time.monotonic() - started_s)
+
+
+async def _open_deployment(
+    settings: Settings, state: ServiceState, beginning: _Beginning
+) -> Deployment:
+    path = settings.model_dir
+    choice = beginning.agreement and beginning.agreement.choice()
+    if choice:  # CURRENT may name a bundle that the others have refused by now
+        path = bundle_at(path, choice.current)
+    threads = settings.threads_per_worker
+    device, telemetry = beginning.device, state.telemetry
+    return await on_own_thread(
+        lambda: Deployment.open(path, device, telemetry, settings.retrieval, threads)
+    )
+
+
+def _reloader(
+    settings: Settings, state: ServiceState, beginning: _Beginning, deployment: Deployment
+) -> Reloader:
+    loader = Loader(
+        beginning.device, state.telemetry, settings.retrieval, settings.threads_per_worker
+    )
+    return Reloader(
+        deployment, settings.model_dir, loader.load, state.telemetry, beginning.agreement
+    )
 
 
 def _tell_ready(
@@ -212,11 +266,22 @@ def _open_store(settings: Settings, telemetry: Telemetry) -> LatentStore:
     if settings.redis_url is None:
         return MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
     redis = RedisStore(settings.redis_url, settings.redis_timeout_ms / 1000, settings.latent_ttl_s)
+    local = MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
 
     def count(outcome: str) -> None:
         telemetry.cache.labels(outcome).inc()
 
-    return WriteBehind(redis, MAX_PENDING_WRITES, count)
+    def show(operation: str, state: State) -> None:
+        telemetry.store_breaker.labels(operation).set(BREAKER_STATES.index(state))
+
+    store = StandIn(redis, local, time.monotonic, show)
+    return WriteBehind(store, MAX_PENDING_WRITES, count)
+
+
+def _access_keys(settings: Settings) -> AccessKeys:
+    return AccessKeys.of_hex(
+        digests_of(settings.api_keys_sha256), digests_of(settings.admin_keys_sha256)
+    )
 
 
 def _http_limits(settings: Settings) -> HttpLimits:

@@ -6,10 +6,11 @@ start and not a slow loss of quality.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Annotated, final
 
 import numpy as np
 import orjson
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from service.errors import CanaryMismatchError, CheckpointCorruptError
 from service.histories import UNKNOWN_USER, History, HistoryBatch
@@ -19,6 +20,8 @@ from service.retrieval.base import TopK, Wanted
 # Other kernels (CPU or GPU, other batch sizes) add in other orders: a few units in the last
 # place of a float32 sum over some hundred terms, relative to the largest score.
 RELATIVE_TOLERANCE = 1e-4
+# Finite, and within what the arrays hold.
+Float32 = Annotated[float, Field(ge=-3e38, le=3e38)]
 
 
 @final
@@ -84,20 +87,11 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
             the model does not have.
     """
     try:
-        rows: list[dict[str, Any]] = orjson.loads(content)
-        canaries = [
-            Canary(
-                History.of(row["history"], row["weights"]),
-                int(row["user_index"]),
-                TopK(
-                    np.array(row["items"], dtype=np.int64),
-                    np.array(row["scores"], dtype=np.float32),
-                ),
-            )
-            for row in rows
-        ]
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointCorruptError(f"canaries.json cannot be read: {error}") from error
+        rows = TypeAdapter(list[_Row]).validate_json(content)
+        canaries = [row.canary() for row in rows]
+    except (ValidationError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointCorruptError(f"canaries.json cannot be read: {reason}") from error
     if not canaries:
         raise CheckpointCorruptError("canaries.json holds no canary")
     for canary in canaries:
@@ -106,6 +100,21 @@ def from_json(content: bytes, num_items: int, num_users: int) -> list[Canary]:
         if not (in_range and UNKNOWN_USER <= canary.user_index < max(num_users, 1)):
             raise CheckpointCorruptError("canaries.json names an item or user out of range")
     return canaries
+
+
+@final
+class _Row(BaseModel):
+    history: list[int]
+    weights: list[Float32]
+    user_index: int
+    items: list[int]
+    scores: list[Float32]
+
+    def canary(self) -> Canary:
+        top = TopK(np.array(self.items, dtype=np.int64), np.array(self.scores, dtype=np.float32))
+        if len(top.item_index_K) != len(top.score_K) or len(self.history) != len(self.weights):
+            raise ValueError("lists that belong together differ in length")
+        return Canary(History.of(self.history, self.weights), self.user_index, top)
 
 
 def _answers(

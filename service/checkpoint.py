@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
 
 from service import canaries as canary_file
 from service.autoencoders import ARCHITECTURES
@@ -28,6 +29,7 @@ from service.errors import (
     CheckpointCorruptError,
     CheckpointDigestError,
     CheckpointMissingError,
+    CheckpointNotFiniteError,
     CheckpointTruncatedError,
     CheckpointUnsafeError,
 )
@@ -247,6 +249,7 @@ def _load_model(bundle: Path, manifest: Manifest, device: torch.device) -> Autoe
         with safe_open(bundle / WEIGHTS, framework="pt", device=str(device)) as file:
             metadata: dict[str, Any] = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        _refuse_not_finite(weights)
         model.load_state_dict(weights, assign=True)
         if model.linear is not None:
             model.linear.check()
@@ -256,6 +259,16 @@ def _load_model(bundle: Path, manifest: Manifest, device: torch.device) -> Autoe
     if metadata.get("catalog_sha256") != manifest.files[CATALOG].sha256:
         raise CatalogMismatchError(f"{bundle / WEIGHTS} was trained with another catalogue")
     return model.freeze()
+
+
+def _refuse_not_finite(weights: Mapping[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        # Both are NaN where any entry is; no mask as large as the table comes of it.
+        low, high = tensor.aminmax()
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            raise CheckpointNotFiniteError(f"{WEIGHTS}: {name} has a NaN or an infinity")
 
 
 def _load_user_ids(bundle: Path, manifest: Manifest) -> tuple[str, ...]:

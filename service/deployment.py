@@ -1,4 +1,4 @@
-"""Which checkpoint answers: loaded, proven and warm before the first request sees it."""
+"""Which checkpoint answers: loaded, proven and warm before the first request sees it, one swap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from service.catalog import Catalog
 from service.checkpoint import Checkpoint, load
 from service.errors import UnknownModelError
 from service.histories import History
-from service.inference.engine import Engine, Job
+from service.inference.engine import Engine, Job, Observe
 from service.ranker import ModelRanker
 from service.retrieval.base import Wanted
 from service.retrieval_mode import FoundRetrieval, RetrievalMode, find_retrieval
@@ -86,15 +86,56 @@ class Served:
 
 
 @final
-class Deployment:
-    """The model that answers now.
+@dataclass(frozen=True, slots=True, eq=False)
+class Loader:
+    """Makes bundles ready to answer: loads one, lets it repeat its trainer's answers, warms it up.
 
-    It is held by one attribute, so that another model takes over in one assignment while
-    requests keep the ``Served`` they began with.
+    Attributes:
+        device: Where the model runs.
+        telemetry: Learns how its proofs go.
+        retrieval: How its items are to be found.
+        threads: Of a product of integers; torch has its own.
     """
 
-    def __init__(self, served: Served) -> None:
-        self._current = served
+    device: torch.device
+    telemetry: Telemetry
+    retrieval: RetrievalMode = "exact"
+    threads: int = 1
+
+    def load(self, path: Path) -> Served:
+        """Make a bundle ready; blocks for as long as that takes.
+
+        Args:
+            path: A bundle, or a directory whose ``CURRENT`` names one.
+
+        Raises:
+            CheckpointError: The bundle cannot be served; its subclasses say why.
+            SettingsError: The way of retrieval is not for this device, or lacks its package.
+        """
+        checkpoint = load(path, self.device)
+        count = self.telemetry.count_retrieved
+        found = find_retrieval(checkpoint, self.retrieval, self.threads, count)
+        served = _proven(checkpoint, found, self.telemetry.observe_stage)
+        _warm_up(served)
+        return served
+
+
+@final
+class Deployment:
+    """The model that answers now, and the one before it, for an instant way back.
+
+    Both are held by one attribute, so that another model takes over in one assignment while
+    requests keep the ``Served`` they began with.
+
+    Args:
+        served: The first model.
+        telemetry: Is told which model answers.
+    """
+
+    def __init__(self, served: Served, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._held: tuple[Served, Served | None] = (served, None)
+        self.announce()
 
     @classmethod
     def open(
@@ -105,37 +146,23 @@ class Deployment:
         retrieval: RetrievalMode = "exact",
         threads: int = 1,
     ) -> Self:
-        """Load a bundle, let it repeat its trainer's answers, warm it up.
-
-        Blocks for as long as that takes.
-
-        Args:
-            model_dir: A bundle, or a directory whose ``CURRENT`` names one.
-            device: Where the model runs.
-            telemetry: Learns which model it is, and how its proofs go.
-            retrieval: How its items are to be found.
-            threads: Of a product of integers; torch has its own.
-
-        Raises:
-            CheckpointError: The bundle cannot be served; its subclasses say why.
-            SettingsError: The way of retrieval is not for this device, or lacks its package.
-        """
-        checkpoint = load(model_dir, device)
-        found = find_retrieval(checkpoint, retrieval, threads, telemetry.count_retrieved)
-        served = _proven(checkpoint, found)
-        _warm_up(served)
-        telemetry.model_info.labels(
-            served.name,
-            served.version,
-            served.checkpoint.manifest.architecture,
-            served.retriever_name,
-        ).set(1)
-        return cls(served)
+        """Begin with a bundle; what ``Loader.load`` says of arguments and errors holds here."""
+        return cls(Loader(device, telemetry, retrieval, threads).load(model_dir), telemetry)
 
     @property
     def models(self) -> tuple[Served, ...]:
         """All models that can be asked, the default one first."""
-        return (self._current,)
+        return self._held[:1]
+
+    @property
+    def current(self) -> Served:
+        """The model that answers."""
+        return self._held[0]
+
+    @property
+    def previous(self) -> Served | None:
+        """The model that answered before it; None: there was none."""
+        return self._held[1]
 
     def served(self, name: str | None) -> Served:
         """Find the model that a request asks for; None means the default one.
@@ -143,15 +170,28 @@ class Deployment:
         Raises:
             UnknownModelError: No such model is served.
         """
-        if name is None or name == self._current.name:
-            return self._current
-        raise UnknownModelError(name, [served.name for served in self.models])
+        current = self._held[0]
+        if name is None or name == current.name:
+            return current
+        raise UnknownModelError(name, [current.name])
+
+    def swap(self, current: Served, previous: Served | None) -> None:
+        """Let another model answer from now on; what it does not hold any more is freed."""
+        self._held = (current, previous)
+        self.announce()
+
+    def announce(self) -> None:
+        """Tell the metrics which model answers: of this process, where it was forked since."""
+        served = self.current
+        architecture = served.checkpoint.manifest.architecture
+        labels = (served.name, served.version, architecture, served.retriever_name)
+        self._telemetry.show_model(labels)
 
 
-def _proven(checkpoint: Checkpoint, found: FoundRetrieval) -> Served:
+def _proven(checkpoint: Checkpoint, found: FoundRetrieval, observe: Observe) -> Served:
     ranker = ModelRanker(checkpoint.model, found.retriever)
     canaries.replay(ranker, checkpoint.canaries)
-    return Served(checkpoint, Engine(ranker), found.retriever.name, found.recall)
+    return Served(checkpoint, Engine(ranker, observe), found.retriever.name, found.recall)
 
 
 def _warm_up(served: Served) -> None:

@@ -9,10 +9,14 @@ FoldinError
 |- UnknownUserError                  nothing posted, nothing cached, and fallback is off
 |- UnknownModelError                 the request names a model that is not served
 |- NotReadyError                     the model is still being loaded
+|  `- DrainingError                  the service is about to end, and answers what still comes
 |- OverloadedError                   the queue is full
 |- DeadlineExceededError             the answer would come too late
 |- LatentStoreError                  the cache failed: becomes a miss and a counter
+|  `- RecordRefusedError             it holds something else than this user's record, or is to
 |- SettingsError                     a setting is wrong or unknown: start-up fails
+|- ReloadRefusedError                the new bundle cannot be served: the model before answers on
+|- NoPreviousModelError              nothing to roll back to
 `- CheckpointError                   start-up fails, a reload is refused
    |- CheckpointMissingError         no bundle, or a file of it is absent
    |- CheckpointTooNewError          written by a later version of Foldin
@@ -21,6 +25,7 @@ FoldinError
       |- CheckpointTruncatedError    shorter than when it was written
       |- CheckpointDigestError       same length, other content
       |- CheckpointUnsafeError       a pickle: refused unread
+      |- CheckpointNotFiniteError    weights that are NaN or infinite
       `- CatalogMismatchError        catalogue and weights do not belong together
 
 Errors carry data and no status code: ``service/api/problems.py`` has the one table of those.
@@ -80,6 +85,10 @@ class NotReadyError(FoldinError):
     """The model is still being loaded, verified or warmed up."""
 
 
+class DrainingError(NotReadyError):
+    """The service is about to end: it answers what still comes, and wants no more of it."""
+
+
 class OverloadedError(FoldinError):
     """The queue is full; ``retry_after_s`` says when to come back."""
 
@@ -96,8 +105,32 @@ class LatentStoreError(FoldinError):
     """The latent store failed, is slow, or holds something it should not."""
 
 
+class RecordRefusedError(LatentStoreError):
+    """A record is not what it has to be, kept or to be kept.
+
+    ``reason``, a word for the metrics: ``damaged``, another ``format``, ``model``, ``user`` or
+    ``history``, or a ``content`` that no model makes.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class SettingsError(FoldinError):
     """A setting has a wrong value, or a variable names no setting; the message names it."""
+
+
+class ReloadRefusedError(FoldinError):
+    """The new bundle cannot be served; the model that answered before answers on."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.reason = type(error).__name__
+
+
+class NoPreviousModelError(FoldinError):
+    """There is no model to roll back to: the one that answers is the first one."""
 
 
 class CheckpointError(FoldinError):
@@ -130,6 +163,10 @@ class CheckpointDigestError(CheckpointCorruptError):
 
 class CheckpointUnsafeError(CheckpointCorruptError):
     """The bundle holds a pickle, which could execute code; it was not opened."""
+
+
+class CheckpointNotFiniteError(CheckpointCorruptError):
+    """A weight is NaN or infinite: a run that diverged; lists from it would be noise."""
 
 
 class CatalogMismatchError(CheckpointCorruptError):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.autoencoders.rating_scale import RatingScale
 from service.catalog import UNKNOWN_ITEM
-from service.errors import LatentStoreError
+from service.errors import RecordRefusedError
 from service.histories import History
 from service.latents.store import UserRecord
 from service.recommendation import CacheOutcome, PostedHistory, Reason, Source
@@ -90,7 +90,7 @@ class Evidence:
             num_items: I.
 
         Raises:
-            LatentStoreError: The model can make nothing of it; decoding it would fail, or worse.
+            RecordRefusedError: The model can make nothing of it; decoding it would fail, or worse.
         """
         item_N = np.concatenate([record.liked_N, record.disliked_N])
         expected_dim = len(record.liked_N) if latent_dim is None else latent_dim
@@ -99,7 +99,7 @@ class Evidence:
             and bool((np.abs(record.latent_D) <= MAX_LATENT).all())  # a NaN is not, either
             and bool(((item_N >= 0) & (item_N < num_items)).all())
         ):
-            raise LatentStoreError("a kept record does not fit its own model")
+            raise RecordRefusedError("content", "a kept record does not fit its own model")
         seen = (record.liked_N, record.disliked_N)
         if latent_dim is None:
             return cls("hit", "", *seen, history=History(record.liked_N, record.latent_D))

@@ -17,6 +17,7 @@ from service.errors import (
     EmptyHistoryError,
     HistoryTooLongError,
     LatentStoreError,
+    RecordRefusedError,
     TooManyResultsError,
     UnknownItemsError,
     UnknownUserError,
@@ -150,7 +151,9 @@ class Recommender:
                     if record is None
                     else Evidence.kept(record, served.kept_dim, len(served.catalog))
                 )
-            except LatentStoreError:
+            except LatentStoreError as error:
+                if isinstance(error, RecordRefusedError):
+                    self.telemetry.records_refused.labels(error.reason).inc()
                 evidence = Evidence.unknown_user("error")
         self.telemetry.cache.labels(evidence.cache).inc()
         return evidence

@@ -9,15 +9,37 @@ import os
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, final
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
+from service.latents.redis_address import RedisAddress
 
 PREFIX: Final = "FOLDIN_"
 CGROUP_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
+# One or more sha256 digests in hex, with commas between them.
+DIGESTS: Final = r"^\s*[0-9a-fA-F]{64}(\s*,\s*[0-9a-fA-F]{64})*\s*$"
+
 Count = Annotated[int, Field(ge=1)]
+
+
+def _usable(redis_url: str) -> str:
+    try:
+        RedisAddress.parse(redis_url)
+    except SettingsError as error:
+        raise PydanticCustomError("redis_url", "{reason}", {"reason": str(error)}) from None
+    return redis_url
+
+
+RedisUrl = Annotated[str, AfterValidator(_usable)]
 
 
 @final
@@ -36,7 +58,8 @@ class Settings(BaseSettings):
     """A bundle, or a model directory whose CURRENT names one."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 opens the service to the network, without any login."""
+    """Address to listen on; 0.0.0.0 opens the service to the network, to everybody unless
+    API_KEYS_SHA256 is set."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """TCP port; 0 takes a free one."""
@@ -63,14 +86,15 @@ class Settings(BaseSettings):
     rows x items x 4 bytes of scores at once."""
 
     max_queue: Count = 1024
-    """Rows that may wait for the engine; the next is refused with 503. Larger: callers wait longer
-    before they learn of an overload."""
+    """Rows that may wait for the engine; the next is refused with 503, as is one that would wait
+    too long for its deadline. Larger: room for longer bursts."""
 
     deadline_ms: Count = 2000
     """Milliseconds that a row may wait for the engine before it is dropped with 504."""
 
-    redis_url: Annotated[str | None, Field(pattern="^(redis|rediss|unix)://", repr=False)] = None
-    """Redis for the latents of users. Unset: each worker keeps its own, until it restarts."""
+    redis_url: Annotated[RedisUrl | None, Field(repr=False)] = None
+    """Redis for the latents of users: redis:// or rediss:// (TLS), unix://, redis+sentinel:// or
+    redis+cluster://. Unset: each worker keeps its own, until it restarts."""
 
     redis_timeout_ms: Count = 50
     """Milliseconds after which Redis counts as failed, and the request goes on without it. Too
@@ -80,7 +104,8 @@ class Settings(BaseSettings):
     """Seconds that a user's latent is kept after the last posted history."""
 
     latent_capacity: Count = 20_000
-    """Users that the in-process store keeps, the last used ones: about 2 kB each."""
+    """Users that the in-process store keeps, the last used ones: about 2 kB each. With Redis it
+    takes over while Redis is out."""
 
     max_history: Count = 10_000
     """Entries of a history, and of a list of excluded items; one more is refused with 422."""
@@ -94,6 +119,22 @@ class Settings(BaseSettings):
 
     max_batch_requests: Count = 1_000
     """Rows of one POST /recommend/batch; one more is refused with 422."""
+
+    api_keys_sha256: Annotated[str | None, Field(pattern=DIGESTS, repr=False)] = None
+    """sha256 of each key that may ask, as hex digits, with commas between them. Unset: everybody
+    may ask who reaches the port."""
+
+    admin_keys_sha256: Annotated[str | None, Field(pattern=DIGESTS, repr=False)] = None
+    """sha256 of each key that may exchange the model, and ask. Unset: nobody may exchange it over
+    HTTP."""
+
+    drain_grace_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    """Seconds after SIGTERM in which /readyz fails and requests are answered all the same, so that
+    a proxy can look elsewhere first. More than the proxy takes to notice; Ctrl-C does not wait."""
+
+    reload_poll_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
+    """Seconds between looks at CURRENT: another bundle is then loaded and takes over. 0: only when
+    asked, by SIGHUP or by an admin."""
 
     log_format: Literal["json", "console"] = "json"
     """One JSON object a line, or lines for people."""
@@ -119,6 +160,11 @@ class Settings(BaseSettings):
             # Without the values: one of them may be a URL with a password in it.
             wrong = (f"{_variable(str(part['loc'][0]))}: {part['msg']}" for part in error.errors())
             raise SettingsError("; ".join(wrong)) from None
+
+
+def digests_of(keys_sha256: str | None) -> tuple[str, ...]:
+    """Take a setting of key digests apart: 64 hex digits each, none where it is unset."""
+    return tuple(part.strip() for part in keys_sha256.split(",")) if keys_sha256 else ()
 
 
 def available_cores(cgroup_quota: Path = CGROUP_QUOTA) -> int:

@@ -1,6 +1,7 @@
 """Keeps worker processes running: starts them, replaces the dead, ends them together."""
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Final, final
 
-from service.server import ENDING_SIGNALS, SHUTDOWN_S
+from service.server import ENDING_SIGNALS, RELOAD_SIGNAL, SHUTDOWN_S
 
 logger = logging.getLogger(__name__)
 
@@ -17,9 +18,9 @@ logger = logging.getLogger(__name__)
 CANNOT_START: Final = 3
 # A worker that dies at once is not started faster than this.
 MIN_LIFE_S: Final = 1.0
-# A worker has drained by SHUTDOWN_S; what then still runs hangs, and is killed before the
-# orchestrator kills everything at 10 s.
-KILL_AFTER_S: Final = SHUTDOWN_S + 1.0
+# A worker has drained by SHUTDOWN_S, counted from the end of its grace; what then still runs
+# hangs, and is killed before the orchestrator kills everything at 10 s.
+KILL_AFTER_S: Final = SHUTDOWN_S + 1.5
 POLL_S: Final = 0.2
 
 
@@ -32,6 +33,7 @@ class Supervisor:
         start: Starts the process of a name. Its signals are held back until it calls
             ``let_signals_in``.
         on_death: Told the name of each worker that died.
+        grace_s: How long workers go on when they are told to end.
     """
 
     def __init__(
@@ -39,26 +41,33 @@ class Supervisor:
         names: list[str],
         start: Callable[[str], BaseProcess],
         on_death: Callable[[str], None],
+        grace_s: float = 0.0,
     ) -> None:
         self._start = start
         self._on_death = on_death
+        self._grace_s = grace_s
         self._may_start_s = dict.fromkeys(names, 0.0)
         self._running: dict[str, BaseProcess] = {}
         self._stopping = False
+        self._reload_wanted = False
 
     def run(self) -> int:
         """Start the workers, replace those that end, until SIGINT or SIGTERM.
 
-        It handles both signals from then on; the workers still run when it returns.
+        It handles both signals from then on; the workers still run when it returns. SIGHUP is
+        passed on to them.
 
         Returns:
             The exit code: 0 after a signal, 1 when a worker cannot start.
         """
         for number in ENDING_SIGNALS:
             signal.signal(number, self._stop)
+        if RELOAD_SIGNAL is not None:
+            signal.signal(RELOAD_SIGNAL, self._want_reload)
         could_start = True
         while could_start and not self._stopping:
             self._start_missing()
+            self._pass_reload_on()
             wait([process.sentinel for process in self._running.values()], POLL_S)
             could_start = self._bury_dead()
         return 0 if could_start else 1
@@ -67,7 +76,7 @@ class Supervisor:
         """Let the workers answer what is under way and end; kill those that do not."""
         for process in self._running.values():
             process.terminate()
-        give_up_s = time.monotonic() + KILL_AFTER_S
+        give_up_s = time.monotonic() + self._grace_s + KILL_AFTER_S
         for name, process in self._running.items():
             process.join(max(0.0, give_up_s - time.monotonic()))
             if process.is_alive():
@@ -77,6 +86,18 @@ class Supervisor:
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
+
+    def _want_reload(self, *_: object) -> None:
+        self._reload_wanted = True
+
+    def _pass_reload_on(self) -> None:
+        if not self._reload_wanted or RELOAD_SIGNAL is None:
+            return
+        self._reload_wanted = False
+        for process in self._running.values():
+            # One that has ended is a zombie until it is buried: its number is nobody else's.
+            if process.pid is not None and process.exitcode is None:
+                os.kill(process.pid, RELOAD_SIGNAL)
 
     def _start_missing(self) -> None:
         now_s = time.monotonic()
@@ -113,9 +134,11 @@ def let_signals_in() -> None:
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
     # A signal that reached a new process before its handlers are set would be lost to those of
-    # its parent, which are the first it has.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    # its parent, which are the first it has. The one that asks for a reload stays held back until
+    # the worker's app listens to it.
+    held_back = {*ENDING_SIGNALS} if RELOAD_SIGNAL is None else {*ENDING_SIGNALS, RELOAD_SIGNAL}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held_back)

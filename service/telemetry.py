@@ -10,19 +10,29 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
-# 0.1 ms to 10 s: encode and decode take well under a millisecond, a deadline some seconds.
-SECONDS_BUCKETS: Final = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
-)  # fmt: skip
+# 0.1 ms to 10 s: encode and decode take well under a millisecond, a deadline some seconds. Two a
+# decade: each is a series for every label, and a scrape should stay below 300 of them.
+SECONDS_BUCKETS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 COUNTERS: Final = (
     (
         "foldin_requests",
@@ -40,15 +50,30 @@ COUNTERS: Final = (
         ("outcome",),
     ),
     (
+        "foldin_records_refused",
+        "Kept records not used (damaged; another format, model, user or history; content).",
+        ("reason",),
+    ),
+    (
         "foldin_refused",
         "Rows without a list (overloaded, deadline, abandoned).",
         ("reason",),
+    ),
+    (
+        "foldin_reload",
+        "Changes of model by outcome (as refused) and reason (an error); each worker its own.",
+        ("outcome", "reason"),
     ),
     (
         "foldin_retrieved",
         "Rows by what proved their list (certified, widened, recomputed over the catalogue).",
         ("step",),
     ),
+)
+STORE_BREAKER: Final = (
+    "foldin_store_breaker",
+    "Circuit breaker before Redis: 0 closed, 1 half-open, 2 open; the worst of the workers.",
+    ("operation",),
 )
 MODEL_LABELS: Final = ("name", "version", "architecture", "retrieval")
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -66,22 +91,26 @@ class Telemetry:
     """
 
     def __init__(self, shared_folder: Path | None = None) -> None:
+        _leave_out_times_of_creation()
         self._registry = CollectorRegistry()
         self._shared_folder = shared_folder
         if shared_folder is not None:
             _keep_values_in(shared_folder)
         counters = [self._counter(*row) for row in COUNTERS]
-        self.requests, self.recommendations, self.cache, self.refused, self.retrieved = counters
+        self.requests, self.recommendations, self.cache, *counters = counters
+        self.records_refused, self.refused, self.reloads, self.retrieved = counters
         histogram = partial(Histogram, registry=self._registry)
         self.request_seconds = histogram(
             "foldin_request_seconds",
-            "From the first byte of a request to the last of its answer, failures included.",
+            "From the first byte of a request to the last of its answer, failures included; by "
+            "route for those that recommend, other for the rest.",
             ("route",),
             buckets=SECONDS_BUCKETS,
         )
         self.stage_seconds = histogram(
             "foldin_stage_seconds",
-            "Where the time goes: queue (per row), engine (per batch), store_get, store_put.",
+            "Where the time goes: queue (a row); engine, and of it encode and retrieve (a batch); "
+            "store_get, store_put. Warming a model up counts.",
             ("stage",),
             buckets=SECONDS_BUCKETS,
         )
@@ -90,12 +119,14 @@ class Telemetry:
         self.queue_rows = gauge(
             "foldin_queue_rows", "Rows that wait for the engine.", multiprocess_mode="livesum"
         )
+        self.store_breaker = gauge(*STORE_BREAKER, multiprocess_mode="livemax")
         self.model_info = gauge(
             "foldin_model_info",
-            "1 for the model that answers.",
+            "1 for the model that answers; of several workers, for each that one answers with.",
             MODEL_LABELS,
             multiprocess_mode="livemax",
         )
+        self._shown_model: tuple[str, ...] | None = None
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)
@@ -104,13 +135,48 @@ class Telemetry:
         """Count rows by the step of retrieval that settled them."""
         self.retrieved.labels(step).inc(rows)
 
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Time a stage of a batch."""
+        self.stage_seconds.labels(stage).observe(seconds)
+
+    def show_model(self, labels: tuple[str, ...]) -> None:
+        """Let the model info name this model, in the order of ``MODEL_LABELS``, and no other."""
+        before = self._shown_model
+        if before is not None and before != labels:
+            if self._shared_folder is None:
+                self.model_info.remove(*before)
+            else:  # nothing can be taken out of the files: _CommonFigures leaves zeros out
+                self.model_info.labels(*before).set(0)
+        self.model_info.labels(*labels).set(1)
+        self._shown_model = labels
+
     def exposition(self) -> bytes:
         """Render all metrics, those of the processes that share a folder added up, as text."""
         if self._shared_folder is None:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(self._shared_folder))  # type: ignore[no-untyped-call]  # it has no types
+        registry.register(_CommonFigures(self._shared_folder))
         return generate_latest(registry)
+
+
+@final
+class _CommonFigures(Collector):
+    """The figures of all processes, but for models that nobody answers with any more."""
+
+    def __init__(self, shared_folder: Path) -> None:
+        self._all = MultiProcessCollector(None, str(shared_folder))  # type: ignore[no-untyped-call]  # it has no types
+
+    def collect(self) -> Iterator[Metric]:
+        metrics: Iterable[Metric] = self._all.collect()  # type: ignore[no-untyped-call]  # as above
+        for metric in metrics:
+            if metric.name == "foldin_model_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+def _leave_out_times_of_creation() -> None:
+    # For the whole process: a series more for every counter and histogram, which nobody reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 
 def forget_process(shared_folder: Path, name: str) -> None:

@@ -25,11 +25,12 @@ from typing import Final, NoReturn
 import torch
 from fastapi import FastAPI
 
+from service.agreement import Agreement
 from service.app import create_app
 from service.deployment import Deployment
 from service.device import pick_device
 from service.errors import SettingsError
-from service.server import ENDING_SIGNALS, exit_cleanly, run
+from service.server import ENDING_SIGNALS, RELOAD_SIGNAL, exit_cleanly, run
 from service.settings import Settings
 from service.supervisor import CANNOT_START, Supervisor, let_signals_in
 from service.telemetry import Telemetry, configure_logging, forget_process
@@ -52,6 +53,8 @@ def serve_with_workers(settings: Settings) -> NoReturn:
         raise SettingsError("several workers need Linux or macOS; on Windows keep 1")
     for number in ENDING_SIGNALS:
         signal.signal(number, exit_cleanly)
+    if RELOAD_SIGNAL is not None:  # the model is read after that
+        signal.signal(RELOAD_SIGNAL, signal.SIG_IGN)
     with _bound(settings.host, settings.port) as reserved, _metrics_folder() as folder:
         app = _app_to_fork(settings, folder)
         supervisor = _supervisor(settings, reserved.getsockname()[:2], folder, app)
@@ -78,7 +81,7 @@ def work(
     let_signals_in()
     configure_logging(settings.log_format, settings.log_level)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    run(app or create_app(settings, _exit_for_good, Telemetry(metrics_folder)), settings, listener)
+    run(app or _app(settings, metrics_folder), settings, listener)
 
 
 def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
@@ -89,7 +92,9 @@ def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
     torch.set_num_threads(1)  # more would be a pool; each worker sets its own number
     telemetry = Telemetry(metrics_folder)
     deployment = Deployment.open(settings.model_dir, device, telemetry, settings.retrieval)
-    app = create_app(settings, _exit_for_good, telemetry, deployment)
+    # The parent answers nothing: its figures would tell of this model for ever.
+    forget_process(metrics_folder, multiprocessing.current_process().name)
+    app = create_app(settings, _exit_for_good, telemetry, deployment, _agreement(metrics_folder))
     if _fork_would_lose_threads():
         logger.warning("a library runs threads: each worker loads a model of its own")
         return None
@@ -97,6 +102,15 @@ def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
     gc.collect()
     gc.freeze()
     return app
+
+
+def _app(settings: Settings, metrics_folder: Path) -> FastAPI:
+    agreement = _agreement(metrics_folder)
+    return create_app(settings, _exit_for_good, Telemetry(metrics_folder), None, agreement)
+
+
+def _agreement(metrics_folder: Path) -> Agreement:
+    return Agreement(metrics_folder / "agreement")
 
 
 def _supervisor(
@@ -117,7 +131,12 @@ def _supervisor(
     names = [f"worker-{number}" for number in range(settings.workers)]
     fields = {"address": "{}:{}".format(*address), "workers": len(names), "forked": app is not None}
     logger.info("workers start", extra={"fields": fields})
-    return Supervisor(names, start, lambda name: forget_process(metrics_folder, name))
+
+    def forget(name: str) -> None:
+        forget_process(metrics_folder, name)
+        _agreement(metrics_folder).forget(name)
+
+    return Supervisor(names, start, forget, settings.drain_grace_s)
 
 
 def _fork_would_lose_threads() -> bool:

@@ -5,7 +5,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +33,8 @@ hypothesis.settings.register_profile("foldin", deadline=None)
 hypothesis.settings.load_profile("foldin")
 
 WAIT_S = 10.0
+START_S = 60.0
+ROOT = Path(__file__).parents[1]
 # Tests that run only when they are asked for.
 UNASKED = ("slow", "benchmark")
 
@@ -243,3 +248,66 @@ def redis_process(redis_binary: str, tmp_path: Path) -> Iterator[Callable[..., R
     yield start
     for server in servers:
         server.kill()
+
+
+class ServiceProcess:
+    """``python -m service`` as a process of its own."""
+
+    def __init__(self, log: Path, **variables: object) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        inherited = {key: value for key, value in os.environ.items() if "FOLDIN_" not in key}
+        chosen = {f"FOLDIN_{key.upper()}": str(value) for key, value in variables.items()}
+        self.log = log
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service"],
+                cwd=ROOT,
+                env=inherited | {"FOLDIN_PORT": str(self.port), "FOLDIN_DEVICE": "cpu"} | chosen,
+                stderr=stderr,
+                stdout=stderr,
+            )
+
+    def wait_until_ready(self) -> None:
+        give_up_at = time.monotonic() + START_S
+        while not self._is_ready():
+            if self.process.poll() is not None or time.monotonic() > give_up_at:
+                pytest.fail(f"the server does not start:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own server
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def end(self) -> None:
+        """Kill what is left; a server that a test has stopped is gone already."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(START_S)
+
+
+@pytest.fixture
+def service_process(tmp_path: Path) -> Iterator[Callable[..., ServiceProcess]]:
+    """Start servers: ``service_process(model_dir=..., max_k=5)`` is ready when it comes back.
+
+    With ``wait=False`` it is not; keywords are settings.
+    """
+    processes: list[ServiceProcess] = []
+
+    def start(*, wait: bool = True, **settings: object) -> ServiceProcess:
+        log = tmp_path / f"server-{len(processes)}.log"
+        # One thread and no grace, unless a test is about them: both cost time only.
+        started = ServiceProcess(log, **{"threads": 1, "drain_grace_s": 0} | settings)
+        processes.append(started)
+        if wait:
+            started.wait_until_ready()
+        return started
+
+    yield start
+    for started in processes:
+        started.end()

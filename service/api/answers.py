@@ -161,6 +161,13 @@ class ModelCard(Answer):
     created_at: datetime
     """When it was trained."""
 
+    previous_version: str | None
+    """Of the bundle that a rollback brings back; null: there is none."""
+
+    workers: dict[str, int]
+    """Worker processes by the version that they answer with: one version, but for the moment in
+    which a model is exchanged."""
+
 
 @final
 class ModelList(Answer):
@@ -228,8 +235,14 @@ def _items_json(catalog: Catalog, top: TopK) -> bytes:
     )
 
 
-def model_content(served: Served) -> Content:
-    """Give what is worth knowing of a model as plain values."""
+def model_content(served: Served, previous: Served | None, workers: dict[str, int]) -> Content:
+    """Give what is worth knowing of a model as plain values.
+
+    Args:
+        served: The model.
+        previous: The model before it.
+        workers: Processes by the version that they answer with.
+    """
     manifest = served.checkpoint.manifest
     return {
         "name": served.name,
@@ -242,6 +255,8 @@ def model_content(served: Served) -> Content:
         "positive_threshold": manifest.positive_threshold,
         "metrics": manifest.metrics,
         "created_at": manifest.created_at,
+        "previous_version": previous and previous.version,
+        "workers": workers,
     }
 
 

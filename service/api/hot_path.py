@@ -19,11 +19,15 @@ CONTENT_TYPE: Final = (b"content-type", JSON.encode())
 async def answer_list(state: ServiceState, scope: Scope, receive: Receive) -> Content:
     """Read a request for one list and answer it; what the route of the same path does, too.
 
+    Whether it may ask, and whether there is room for it, is settled before its body is read.
+
     Raises:
         FoldinError: There is no list; what is in the table of problems is the caller's to know.
         starlette.requests.ClientDisconnect: The caller left.
     """
+    state.keys.require(scope, "recommend")
     ready = state.require_ready()
+    ready.recommender.batcher.require_room()
     body = await read_json(scope, receive, state.limits.max_body_bytes)
     query = query_from_json(body, state.limits.max_history)
     async with WhileConnected(receive):

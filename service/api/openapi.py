@@ -13,6 +13,12 @@ from service.api.schemas import BatchRequest, RecommendRequest
 REF_TEMPLATE: Final = "#/components/schemas/{model}"
 UNSEEN: Final[tuple[type[BaseModel], ...]] = (RecommendRequest, BatchRequest, Problem)
 
+# Either of them, or none where no keys are set.
+KEY_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
 RECOMMEND_EXAMPLES: Final = {
     "ids": {"summary": "Ids alone", "value": {"history": ["1", "260", "1196"], "k": 5}},
     "objects": {
@@ -46,8 +52,11 @@ def problems(**described: str) -> dict[int | str, dict[str, Any]]:
 
 
 def complete(app: FastAPI) -> None:
-    """Add the schemas that routes refer to; called once all routes are there."""
+    """Add the schemas that routes refer to, and how a key is sent; called after all routes."""
     _, definitions = models_json_schema(
         [(model, "validation") for model in UNSEEN], ref_template=REF_TEMPLATE
     )
-    app.openapi()["components"]["schemas"].update(definitions["$defs"])
+    document = app.openapi()
+    document["components"]["schemas"].update(definitions["$defs"])
+    document["components"]["securitySchemes"] = KEY_SCHEMES
+    document["security"] = [{}, *({name: []} for name in KEY_SCHEMES)]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.answers import Health, json_response
 from service.api.openapi import problems
-from service.api.state import ready_of, state_of
+from service.api.state import state_of
 
 router = APIRouter()
 
@@ -24,11 +24,11 @@ async def livez() -> Response:
 @router.get(
     "/readyz",
     response_model=Health,
-    responses=problems(s503="No model is loaded, proven and warm yet."),
+    responses=problems(s503="No model is loaded, proven and warm yet; or the service is to end."),
 )
 async def readyz(request: Request) -> Response:
     """Tell that a model is loaded, has repeated its trainer's answers and is warm."""
-    ready_of(request)
+    state_of(request).require_wanting()
     return json_response({"status": "ready"})
 
 

@@ -11,11 +11,15 @@ from starlette.exceptions import HTTPException
 
 from service.errors import (
     DeadlineExceededError,
+    DrainingError,
     EmptyHistoryError,
+    FoldinError,
     HistoryTooLongError,
     InvalidRequestError,
+    NoPreviousModelError,
     NotReadyError,
     OverloadedError,
+    ReloadRefusedError,
     TooManyResultsError,
     UnknownItemsError,
     UnknownModelError,
@@ -43,6 +47,14 @@ class BodyTooLargeError(InvalidRequestError):
 
 class BatchTooLongError(InvalidRequestError):
     """A batch has more rows than the service takes."""
+
+
+class UnauthenticatedError(FoldinError):
+    """A key is needed, and the request has none that is known."""
+
+
+class ForbiddenError(FoldinError):
+    """The key of the request is not for this, or nobody may do it."""
 
 
 @final
@@ -89,6 +101,11 @@ class Kind:
 
 
 PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
+    UnauthenticatedError: Kind(
+        401, "unauthenticated", "A key is needed",
+        hint="Send the header Authorization: Bearer KEY, or X-API-Key: KEY.",
+    ),
+    ForbiddenError: Kind(403, "forbidden", "The key does not allow this"),
     MalformedBodyError: Kind(400, "malformed-json", "The body is not JSON"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
     UnsupportedMediaTypeError: Kind(
@@ -119,6 +136,11 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
         404, "unknown-model", "No such model", "/model", hint="GET /models lists what is served.",
     ),
     NotReadyError: Kind(503, "not-ready", "The model is being loaded"),
+    DrainingError: Kind(503, "draining", "The service is about to end"),
+    ReloadRefusedError: Kind(
+        409, "reload-refused", "The bundle cannot be served; the model before answers on",
+    ),
+    NoPreviousModelError: Kind(409, "no-previous-model", "There is no model to go back to"),
     OverloadedError: Kind(503, "overloaded", "The service is at capacity"),
     DeadlineExceededError: Kind(504, "deadline-exceeded", "The answer would have come too late"),
 }  # fmt: skip
@@ -178,6 +200,8 @@ def problem_response(error: Exception, request_id: str) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, NotReadyError):
         headers["Retry-After"] = str(NOT_READY_RETRY_S)
+    elif isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = 'Bearer realm="foldin"'
     return _response(problem_body(error, request_id), _kind_of(error).status, headers)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.api.answers import (
     BatchAnswer,
@@ -23,12 +23,16 @@ from service.api.hot_path import RECOMMEND, answer_list
 from service.api.openapi import BATCH_EXAMPLES, RECOMMEND_EXAMPLES, body, problems
 from service.api.problems import BatchTooLongError, problem_body
 from service.api.schemas import BatchRequest, ItemParameters, RecommendRequest, UserParameters
+from service.api.security import require_scope
 from service.api.state import ready_of, state_of
 from service.api.validation import from_json, from_value
 from service.errors import FoldinError
 
 logger = logging.getLogger(__name__)
-router = APIRouter()
+router = APIRouter(
+    dependencies=[Depends(require_scope("recommend"))],
+    responses=problems(s401="A key is needed: keys are set, and the request has none of them."),
+)
 
 UNAVAILABLE: Final = "Not ready, or at capacity: come back after Retry-After seconds."
 TOO_LATE: Final = "The queue was too long for the deadline."
@@ -102,8 +106,11 @@ async def recommend_to_user(
 @router.get("/models", response_model=ModelList, responses=problems(s503=UNAVAILABLE))
 async def models(request: Request) -> Response:
     """List what is served, with the figures of each model on held-out users."""
-    served = ready_of(request).deployment.models
-    return json_response({"models": [model_content(model) for model in served]})
+    ready = ready_of(request)
+    card = model_content(
+        ready.deployment.current, ready.deployment.previous, ready.reloader.workers()
+    )
+    return json_response({"models": [card]})
 
 
 @router.get(

@@ -1,13 +1,15 @@
-"""What the routes share: limits, metrics, and the use case as soon as it is loaded."""
+"""What the routes share: limits, keys, metrics, and the use case as soon as it is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from fastapi import Request
 
+from service.api.security import AccessKeys
 from service.deployment import Deployment
-from service.errors import NotReadyError
+from service.errors import DrainingError, NotReadyError
 from service.recommender import Recommender
+from service.reloader import Reloader
 from service.telemetry import Telemetry
 
 
@@ -36,6 +38,7 @@ class Ready:
 
     deployment: Deployment
     recommender: Recommender
+    reloader: Reloader
 
 
 @final
@@ -45,7 +48,9 @@ class ServiceState:
 
     limits: HttpLimits
     telemetry: Telemetry
+    keys: AccessKeys = field(default_factory=AccessKeys)
     ready: Ready | None = None
+    is_draining: bool = False
 
     def require_ready(self) -> Ready:
         """Give the use case.
@@ -56,6 +61,20 @@ class ServiceState:
         if self.ready is None:
             raise NotReadyError("no model is loaded yet")
         return self.ready
+
+    def drain(self) -> None:
+        """Want no more requests, and answer those that come all the same."""
+        self.is_draining = True
+
+    def require_wanting(self) -> None:
+        """Make sure that more requests are wanted, which is what ``/readyz`` tells.
+
+        Raises:
+            NotReadyError: No model is loaded yet; as ``DrainingError``, the service is to end.
+        """
+        if self.is_draining:
+            raise DrainingError("the service is about to end")
+        self.require_ready()
 
 
 def state_of(request: Request) -> ServiceState:

@@ -2,6 +2,9 @@
 
 There is no timer. A worker that is free takes what waits, up to the limit, and while it works
 the next batch gathers: a lone request never waits for company, and under load batches fill.
+
+Who would come too late is refused at once: when the queue is full, and when the rows ahead, at
+the pace of the last batches, would take too much of the deadline.
 """
 
 import asyncio
@@ -19,6 +22,13 @@ from service.telemetry import Telemetry
 # Bulk rows come by the hundred and give way to online ones: their caller waits for the slowest
 # of them anyway, and would rather have it late than not at all.
 BULK_PATIENCE: Final = 10
+# Share of a row's patience that the rows ahead may take by estimate. The rest is for the row's own
+# batch, its way back, and a pace that falls by half; the engine has work enough all the same.
+ADMITTED_SHARE: Final = 0.5
+# Weight of the latest batch in the pace, where it was slower than those before it and where it was
+# quicker: who was let in is not sent away, so a pace that falls must be known at once.
+SLOWER_WEIGHT: Final = 0.5
+QUICKER_WEIGHT: Final = 0.2
 
 
 class Runner(Protocol):
@@ -71,6 +81,9 @@ class Batcher:
         self._online: deque[_Row] = deque()
         self._bulk: deque[_Row] = deque()
         self._arrival = asyncio.Event()
+        self._running_rows = 0
+        self._running_since_s = 0.0
+        self._row_s = 0.0
         self._closing = False
         self._work: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -92,6 +105,35 @@ class Batcher:
             await self._work
         self._thread.shutdown()
 
+    def require_room(self, *, bulk: bool = False) -> None:
+        """Refuse a row that would have to wait too long; ``submit`` asks too, this comes sooner.
+
+        Args:
+            bulk: Whether the row gives way to all rows that are not.
+
+        Raises:
+            OverloadedError: The queue is full or too slow, or the batcher is closing.
+        """
+        waiting = self.queue_length if bulk else len(self._online)
+        wait_s = (waiting + self._running_rows) * self._pace_s()
+        patience_s = self._patience_s(bulk=bulk)
+        is_full = len(self._bulk if bulk else self._online) >= self._max_queue
+        if not (self._closing or is_full or wait_s > ADMITTED_SHARE * patience_s):
+            return
+        self._telemetry.refused.labels("overloaded").inc()
+        # Before anything was measured: by the deadline all that waits in front now has gone.
+        back_s = min(wait_s or self._deadline_s, patience_s)
+        raise OverloadedError(retry_after_s=max(1, math.ceil(back_s)))
+
+    def _pace_s(self) -> float:
+        """Estimate the seconds a row; a batch that takes longer than those before it counts now."""
+        if not self._running_rows:
+            return self._row_s
+        return max(self._row_s, (self._clock() - self._running_since_s) / self._running_rows)
+
+    def _patience_s(self, *, bulk: bool) -> float:
+        return self._deadline_s * (BULK_PATIENCE if bulk else 1)
+
     async def submit(self, engine: Runner, job: Job, *, bulk: bool = False) -> Outcome:
         """Wait for a row's turn and give its answer.
 
@@ -103,19 +145,15 @@ class Batcher:
             bulk: Whether the row gives way to all rows that are not.
 
         Raises:
-            OverloadedError: The queue is full, or the batcher is closing.
+            OverloadedError: The queue is full or too slow, or the batcher is closing.
             DeadlineExceededError: The row's turn came too late.
             Exception: Whatever the engine raised for this row, and for this row alone.
         """
+        self.require_room(bulk=bulk)
         queue = self._bulk if bulk else self._online
-        if self._closing or len(queue) >= self._max_queue:
-            self._telemetry.refused.labels("overloaded").inc()
-            # By then all that waits now is answered or dropped.
-            raise OverloadedError(retry_after_s=max(1, math.ceil(self._deadline_s)))
         now_s = self._clock()
-        patience_s = self._deadline_s * (BULK_PATIENCE if bulk else 1)
         answer = asyncio.get_running_loop().create_future()
-        queue.append(_Row(engine, job, answer, now_s, now_s + patience_s))
+        queue.append(_Row(engine, job, answer, now_s, now_s + self._patience_s(bulk=bulk)))
         self._arrival.set()
         outcome: Outcome = await answer
         return outcome
@@ -166,7 +204,11 @@ class Batcher:
         self._telemetry.batch_size.observe(len(batch))
         loop = asyncio.get_running_loop()
         jobs = [row.job for row in batch]
+        self._running_rows = len(batch)
+        self._running_since_s = started_s
         outcomes = await loop.run_in_executor(self._thread, self._run, batch[0].engine, jobs)
+        self._running_rows = 0
+        self._keep_pace((self._clock() - started_s) / len(batch))
         for row, outcome in zip(batch, outcomes, strict=True):
             if row.answer.done():  # cancelled while the engine ran
                 continue
@@ -174,6 +216,11 @@ class Batcher:
                 row.answer.set_exception(outcome)
             else:
                 row.answer.set_result(outcome)
+
+    def _keep_pace(self, row_s: float) -> None:
+        # With the way to the thread and back: where the event loop is the slower part, that counts.
+        weight = SLOWER_WEIGHT if row_s > self._row_s else QUICKER_WEIGHT
+        self._row_s += (row_s - self._row_s) * (weight if self._row_s else 1.0)
 
     def _run(self, engine: Runner, jobs: Sequence[Job]) -> Sequence[Outcome | Exception]:
         """The part that runs on the worker thread."""

@@ -1,8 +1,10 @@
 """Runs one mixed batch: encode the rows that lack a latent, retrieve for all of them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -13,6 +15,12 @@ from service.device import to_device, to_host
 from service.histories import UNKNOWN_USER, History, HistoryBatch
 from service.ranker import ModelRanker
 from service.retrieval.base import TopK, Wanted
+
+Observe: TypeAlias = Callable[[Literal["encode", "retrieve"], float], None]
+
+
+def not_observed(stage: str, seconds: float) -> None:
+    """Let a time go by unnoted."""
 
 
 @final
@@ -54,10 +62,17 @@ class Outcome:
 
 @final
 class Engine:
-    """A model and its retriever, on one device. Not thread-safe: one worker runs it."""
+    """A model and its retriever, on one device. Not thread-safe: one worker runs it.
 
-    def __init__(self, ranker: ModelRanker) -> None:
+    Args:
+        ranker: The model with its retriever.
+        observe: Told how many seconds each stage of a batch took. A GPU encodes on while the next
+            stage begins; there the time of encoding is part of that of retrieval.
+    """
+
+    def __init__(self, ranker: ModelRanker, observe: Observe = not_observed) -> None:
         self._ranker = ranker
+        self._observe = observe
         self._model = ranker.model
         self._device = ranker.model.item_bias_I.device
 
@@ -68,11 +83,16 @@ class Engine:
         if self._model.keeps_history:
             histories = [job.history for job in jobs if job.history is not None]
             batch = HistoryBatch.from_rows(histories, [job.user_index for job in jobs])
-            tops = self._ranker.top_k(batch, wanted)
+            batch = batch.to(self._device)
+            with self._timed("encode"):
+                latents_BD = self._model.encode(batch)
+            with self._timed("retrieve"):
+                tops = self._ranker.decode(latents_BD, wanted, batch)
             pairs = zip(tops, histories, strict=True)
             return [Outcome(top, history.weight_N) for top, history in pairs]
         latents_BD = self._latents(jobs)
-        tops = self._ranker.decode(latents_BD, wanted)
+        with self._timed("retrieve"):
+            tops = self._ranker.decode(latents_BD, wanted)
         kept_BD = to_host(latents_BD)[0].numpy()
         return [Outcome(top, latent_D.copy()) for top, latent_D in zip(tops, kept_BD, strict=True)]
 
@@ -83,10 +103,17 @@ class Engine:
             histories = [job.history for job in jobs if job.history is not None]
             user_indices = [jobs[row].user_index for row in posted]
             batch = HistoryBatch.from_rows(histories, user_indices).to(self._device)
-            latents_BD[posted] = self._model.encode(batch)
+            with self._timed("encode"):
+                latents_BD[posted] = self._model.encode(batch)
         kept = [row for row, job in enumerate(jobs) if job.latent_D is not None]
         if kept:
             # One copy for all of them; np.stack also takes the read-only arrays a store decodes to.
             stored_BD = np.stack([job.latent_D for job in jobs if job.latent_D is not None])
             latents_BD[kept] = to_device(torch.from_numpy(stored_BD), self._device)
         return latents_BD
+
+    @contextmanager
+    def _timed(self, stage: Literal["encode", "retrieve"]) -> Iterator[None]:
+        started_s = time.perf_counter()
+        yield
+        self._observe(stage, time.perf_counter() - started_s)

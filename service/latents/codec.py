@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import LatentStoreError
+from service.errors import RecordRefusedError
 from service.latents.store import UserRecord
 
 MAGIC: Final = b"FLDN"
@@ -41,7 +41,7 @@ def encode(record: UserRecord) -> bytes:
     """Write a record down: 129 bytes, and 4 more for each latent dimension and history entry.
 
     Raises:
-        LatentStoreError: The record could not be read back: a latent that is not finite, indices
+        RecordRefusedError: The record could not be read back: a latent that is not finite, indices
             that are not sorted and unique, or more of them than a value holds.
         ValueError: ``model_digest`` is not made of 64 hex digits.
     """
@@ -61,7 +61,7 @@ def encode(record: UserRecord) -> bytes:
     )
     content = b"".join((header, latent, liked, disliked))
     if len(content) + CHECKSUM_BYTES > MAX_VALUE_BYTES:
-        raise LatentStoreError("the record is larger than a value may be")
+        raise RecordRefusedError("content", "the record is larger than a value may be")
     return content + _checksum(content)
 
 
@@ -72,27 +72,27 @@ def decode(value: bytes, user_id: str, model_digest: str) -> UserRecord:
         The record; its ``latent_D`` is a read-only view of ``value``.
 
     Raises:
-        LatentStoreError: The value is damaged, or another format's, model's or user's.
+        RecordRefusedError: The value is damaged, or another format's, model's or user's.
         ValueError: ``model_digest`` is not made of 64 hex digits.
     """
     if not HEADER.size + CHECKSUM_BYTES <= len(value) <= MAX_VALUE_BYTES:
-        raise LatentStoreError("a kept value is too short or too long to be a record")
+        raise RecordRefusedError("damaged", "a kept value is too short or too long to be a record")
     content = value[:-CHECKSUM_BYTES]
     if _checksum(content) != value[-CHECKSUM_BYTES:]:
-        raise LatentStoreError("a kept value is damaged")
+        raise RecordRefusedError("damaged", "a kept value is damaged")
     magic, version, model, user, history, *counts = HEADER.unpack_from(content)
     if (magic, version) != (MAGIC, FORMAT_VERSION):
-        raise LatentStoreError("a kept value has another format")
+        raise RecordRefusedError("format", "a kept value has another format")
     if model != _digest_bytes(model_digest):
-        raise LatentStoreError("a kept value is another model's")
+        raise RecordRefusedError("model", "a kept value is another model's")
     if user != _fingerprint(user_id):
-        raise LatentStoreError("a kept value is another user's")
+        raise RecordRefusedError("user", "a kept value is another user's")
     if len(content) != HEADER.size + 4 * sum(counts):
-        raise LatentStoreError("a kept value is not as long as it says")
+        raise RecordRefusedError("damaged", "a kept value is not as long as it says")
     liked_at = HEADER.size + 4 * counts[0]
     disliked_at = liked_at + 4 * counts[1]
     if history != _history_fingerprint(content[liked_at:disliked_at], content[disliked_at:]):
-        raise LatentStoreError("a kept value has another history than it says")
+        raise RecordRefusedError("history", "a kept value has another history than it says")
     latent_D = np.frombuffer(content, "<f4", counts[0], HEADER.size)
     liked_N = np.frombuffer(content, "<i4", counts[1], liked_at).astype(np.int64)
     disliked_N = np.frombuffer(content, "<i4", counts[2], disliked_at).astype(np.int64)
@@ -104,14 +104,16 @@ def _check(
     latent_D: NDArray[np.float32], liked_N: NDArray[np.int64], disliked_N: NDArray[np.int64]
 ) -> None:
     if not np.isfinite(latent_D).all():
-        raise LatentStoreError("the latent of a record is not finite")
+        raise RecordRefusedError("content", "the latent of a record is not finite")
     for indices_N in liked_N, disliked_N:
         if len(indices_N) and not (
             indices_N[0] >= 0
             and indices_N[-1] < 2**31
             and bool((indices_N[1:] > indices_N[:-1]).all())
         ):
-            raise LatentStoreError("the item indices of a record are not sorted and unique")
+            raise RecordRefusedError(
+                "content", "the item indices of a record are not sorted and unique"
+            )
 
 
 def _digest_bytes(model_digest: str) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from service.errors import LatentStoreError
+from service.errors import RecordRefusedError
 from service.latents import codec
 from service.latents.store import UserRecord
 
@@ -39,6 +39,11 @@ class MemoryStore:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     @property
+    def capacity(self) -> int:
+        """Records kept at most."""
+        return self._capacity
+
+    @property
     def name(self) -> str:
         """``memory``."""
         return "memory"
@@ -47,7 +52,7 @@ class MemoryStore:
         """Give the record of this user under this model, or None.
 
         Raises:
-            LatentStoreError: What was kept is not that record; it is dropped.
+            RecordRefusedError: What was kept is not that record; it is dropped.
         """
         key = codec.key(user_id, model_digest)
         kept = self._current(key)
@@ -56,7 +61,7 @@ class MemoryStore:
         self._kept.move_to_end(key)
         try:
             return codec.decode(kept.value, user_id, model_digest)
-        except LatentStoreError:
+        except RecordRefusedError:
             del self._kept[key]
             raise
 
@@ -64,7 +69,7 @@ class MemoryStore:
         """Keep a record.
 
         Raises:
-            LatentStoreError: The record cannot be kept, for example for a latent with a NaN.
+            RecordRefusedError: The record cannot be kept, for example for a latent with a NaN.
         """
         key = codec.key(record.user_id, record.model_digest)
         self._kept[key] = _Kept(codec.encode(record), self._clock() + self._ttl_s)

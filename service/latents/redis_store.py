@@ -8,26 +8,46 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, final
+from pathlib import Path
+from typing import Any, Final, final
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import (
+    Connection,
+    ConnectionPool,
+    Redis,
+    RedisCluster,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
-from service.errors import LatentStoreError, SettingsError
+from service.errors import LatentStoreError, RecordRefusedError, SettingsError
 from service.latents import codec
+from service.latents.redis_address import RedisAddress
 from service.latents.store import UserRecord
 
 # What comes of a bad server or network. The parser of the client lets a server's nonsense out as
-# a ValueError (a length that is no number) or a RecursionError (lists in lists).
-FAILURES: Final = (RedisError, OSError, ValueError, RecursionError)
+# a ValueError (a length that is no number) or a RecursionError (lists in lists); the clients for
+# sentinels and clusters take it apart unlooked at (the last three).
+FAILURES: Final = (
+    RedisError, RedisClusterException, OSError, ValueError, RecursionError,
+    LookupError, TypeError, AttributeError,
+)  # fmt: skip
 
 # A round trip takes some 0.2 ms: 16 connections carry more than the event loop can.
 MAX_CONNECTIONS: Final = 16
 
 # Records written together (a batch, a warm-up) expire spread over a tenth of their time.
 JITTER: Final = 0.1
+
+# Of a cluster, by its specification.
+NUM_SLOTS: Final = 16384
+
+FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 @final
@@ -44,8 +64,7 @@ class RedisStore:
         """Read the address; the first operation connects.
 
         Args:
-            url: ``redis://[user:password@]host[:port][/db]``, or ``rediss://`` for TLS, or
-                ``unix://``; options of the client may follow as a query.
+            url: As ``RedisAddress`` reads it.
             timeout_s: The longest that any operation takes, with connecting and waiting for a
                 free connection. Too short: needless misses. Too long: answers wait for a sick
                 Redis.
@@ -58,7 +77,10 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._ttl_s = ttl_s
         self._chance = chance
-        self._client = Redis.from_pool(_connection_pool(url, timeout_s))
+        # The clients' own pools differ in what they do when all connections are taken: before
+        # this gate none ever is. Nor has a release to wait then, which a cancellation could cut.
+        self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._client, self._sentinels = _clients(RedisAddress.parse(url), timeout_s)
 
     @property
     def name(self) -> str:
@@ -69,8 +91,8 @@ class RedisStore:
         """Give the record of this user under this model, or None.
 
         Raises:
-            LatentStoreError: Redis failed, took too long, or held something else than that
-                record, which is then deleted.
+            RecordRefusedError: Redis held something else than that record; it is deleted.
+            LatentStoreError: Redis failed or took too long.
         """
         key = codec.key(user_id, model_digest)
         async with self._guarded("GET"):
@@ -81,15 +103,17 @@ class RedisStore:
                 raise LatentStoreError("Redis GET: the answer is no string")
             try:
                 return codec.decode(value, user_id, model_digest)
-            except LatentStoreError:
-                await self._client.delete(key)
+            except RecordRefusedError:
+                with suppress(RedisError):  # a replica deletes nothing
+                    await self._client.delete(key)
                 raise
 
     async def put(self, record: UserRecord) -> None:
         """Keep a record until it expires or is evicted.
 
         Raises:
-            LatentStoreError: Redis failed or took too long, or the record cannot be kept.
+            RecordRefusedError: The record cannot be kept.
+            LatentStoreError: Redis failed or took too long.
         """
         key = codec.key(record.user_id, record.model_digest)
         value = codec.encode(record)
@@ -118,38 +142,87 @@ class RedisStore:
 
     async def close(self) -> None:
         """Close the connections; one that fails to close is gone all the same."""
-        with suppress(LatentStoreError):
-            async with self._guarded("close"):
-                await self._client.aclose()
+        with suppress(*FAILURES):
+            async with asyncio.timeout(self._timeout_s):
+                for client in (self._client, *self._sentinels):
+                    await client.aclose()
 
     @asynccontextmanager
     async def _guarded(self, doing: str) -> AsyncIterator[None]:
         try:
             # One limit over all the steps; limits of the steps would add up.
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._free_connections:
                 yield
         except FAILURES as error:
             raise LatentStoreError(f"Redis {doing}: {type(error).__name__}") from error
 
 
-def _connection_pool(url: str, timeout_s: float) -> BlockingConnectionPool:
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            # None, for _guarded limits the whole: with a limit the client sends through
-            # asyncio.wait_for, which before Python 3.12 can swallow a cancellation. One in some
-            # thousand operations of a crowd before a hanging Redis then took twice its time.
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 0),  # the client's default is 10 retries, over seconds
-            protocol=2,  # no HELLO, no push messages: one request, one answer
-        )
-        # Opens nothing, but an unknown option of the URL shows now and not in a request.
-        pool.connection_class(**pool.connection_kwargs)
-    except (RedisError, ValueError, TypeError) as error:
-        # From None: the cause may quote a piece of the URL, and that may be the password.
-        message = f"the Redis URL cannot be used ({type(error).__name__}); "
-        raise SettingsError(message + "expected redis://[user:password@]host[:port][/db]") from None
-    return pool
+def _clients(
+    address: RedisAddress, timeout_s: float
+) -> tuple[Redis | RedisCluster, tuple[Redis, ...]]:
+    """Make the client for records, and those that know where its server is."""
+    for name in FILES:
+        if name in address.options and not Path(str(address.options[name])).is_file():
+            raise SettingsError(f"the Redis URL cannot be used: {name} names no file")
+    if address.kind == "cluster":
+        return _cluster(address, timeout_s), ()
+    # None, for _guarded limits the whole: with a limit the client sends through asyncio.wait_for,
+    # which before Python 3.12 can swallow a cancellation. One in some thousand operations of a
+    # crowd before a hanging Redis then took twice its time.
+    common = _common(address, timeout_s, None) | {"db": address.database, **address.login}
+    if address.kind == "sentinel":
+        return _behind_sentinels(address, common, timeout_s)
+    if address.kind == "socket":
+        where: dict[str, Any] = {"path": address.name}
+        connection: Any = UnixDomainSocketConnection
+    else:
+        ((host, port),) = address.endpoints
+        where = {"host": host, "port": port}
+        connection = SSLConnection if address.uses_tls else Connection
+    pool = ConnectionPool(connection, MAX_CONNECTIONS, **where, **common)
+    return Redis.from_pool(pool), ()
+
+
+def _common(address: RedisAddress, connect_s: float, read_s: float | None) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": connect_s,
+        "socket_timeout": read_s,
+        "retry": Retry(NoBackoff(), 0),  # the client's default is 10 retries, over seconds
+        "protocol": 2,  # no HELLO, no push messages: one request, one answer
+        **address.options,
+    }
+
+
+def _behind_sentinels(
+    address: RedisAddress, common: dict[str, Any], timeout_s: float
+) -> tuple[Redis, tuple[Redis, ...]]:
+    # A sentinel that hangs must leave time to ask the next one, and then Redis.
+    share_s = timeout_s / (1 + len(address.endpoints))
+    asking = _common(address, share_s, share_s)
+    asking |= {"ssl": address.uses_tls, **address.sentinel_login}
+    sentinel = Sentinel(address.endpoints, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # no types
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # it has no types
+        address.name, sentinel, ssl=address.uses_tls, max_connections=MAX_CONNECTIONS, **common
+    )
+    return Redis.from_pool(pool), tuple(sentinel.sentinels)
+
+
+def _cluster(address: RedisAddress, timeout_s: float) -> RedisCluster:
+    # Half the time: a cancelled operation tells the client nothing, but one that it ends itself
+    # makes it ask the other nodes who has the slots of a hanging one.
+    cluster = RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in address.endpoints],
+        max_connections=MAX_CONNECTIONS,
+        ssl=address.uses_tls,
+        **_common(address, timeout_s / 2, timeout_s / 2) | dict(address.login),
+    )
+    cluster.set_response_callback("CLUSTER SLOTS", _checked_slots)
+    return cluster
+
+
+def _checked_slots(response: Any, **_: object) -> Any:  # noqa: ANN401 - it may be anything
+    """Refuse ranges that are none: the client counts through them, however long they are."""
+    for first, last, *_nodes in response:
+        if not 0 <= int(first) <= int(last) < NUM_SLOTS:
+            raise ValueError("there are no such slots")
+    return response

@@ -39,14 +39,16 @@ class LatentStore(Protocol):
         """Give the record of this user under this very model, or None.
 
         Raises:
-            LatentStoreError: The store failed, is too slow, or held a value that is not this
-                user's, not this model's, or damaged (such a value is dropped).
+            RecordRefusedError: The store held a value that is not this user's, not this model's,
+                or damaged; it is dropped.
+            LatentStoreError: The store failed or is too slow.
         """
 
     async def put(self, record: UserRecord) -> None:
         """Keep a record until it expires or is evicted.
 
         Raises:
+            RecordRefusedError: No store could keep this record.
             LatentStoreError: The store failed or is too slow.
         """
 

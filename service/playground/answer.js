@@ -42,6 +42,7 @@ export function showFailure(problem) {
   at("origin").textContent = "";
   at("failure-title").textContent = problem.message;
   at("failure-detail").textContent = problem.detail;
+  at("key-field").hidden = !problem.wantsKey;
   at("failure").hidden = false;
 }
 

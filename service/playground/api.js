@@ -3,12 +3,21 @@
 // Longer than any deadline of the service: after this the network has lost the answer.
 const PATIENCE_MS = 15_000;
 
+// Until the page is left: it is written down nowhere.
+let apiKey = "";
+
+/** Sends a key with every question from now on. */
+export function useKey(key) {
+  apiKey = key.trim();
+}
+
 /** The service refused, failed or did not answer; `retryAfterS` is 0 unless it said when to return. */
 export class Problem extends Error {
-  constructor(title, detail, retryAfterS = 0) {
+  constructor(title, detail, retryAfterS = 0, wantsKey = false) {
     super(title);
     this.detail = detail;
     this.retryAfterS = retryAfterS;
+    this.wantsKey = wantsKey;
   }
 }
 
@@ -32,11 +41,11 @@ export class Inquiry {
     try {
       const response = await fetch(path, {
         signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
-        ...(body && {
-          method: "POST",
-          headers: { "Content-Type": "application/json" },
-          body: JSON.stringify(body),
-        }),
+        headers: {
+          ...(apiKey && { "X-API-Key": apiKey }),
+          ...(body && { "Content-Type": "application/json" }),
+        },
+        ...(body && { method: "POST", body: JSON.stringify(body) }),
       });
       if (!response.ok) throw await problemOf(response);
       return { ...(await response.json()), tookMs: performance.now() - startedMs };
@@ -52,5 +61,6 @@ export class Inquiry {
 async function problemOf(response) {
   const { title, detail } = await response.json().catch(() => ({}));
   const retryAfterS = Number(response.headers.get("Retry-After")) || 0;
-  return new Problem(title ?? `The service failed (${response.status})`, detail ?? "", retryAfterS);
+  const said = title ?? `The service failed (${response.status})`;
+  return new Problem(said, detail ?? "", retryAfterS, response.status === 401);
 }

@@ -1,7 +1,7 @@
 /** The playground: picks on one side, the list that follows them on the other. */
 
 import { showAnswer, showFailure, showWaiting } from "./answer.js";
-import { Inquiry } from "./api.js";
+import { Inquiry, useKey } from "./api.js";
 import { combobox } from "./combobox.js";
 import { labelOf, replaceRows, stamp } from "./lists.js";
 
@@ -26,6 +26,11 @@ function start() {
   if (popular.length > 0) return;
   suggest().catch(() => {});
   count().catch(() => {});
+}
+
+function tryAgain() {
+  useKey(at("key").value);
+  start();
 }
 
 function pick(item) {
@@ -105,5 +110,8 @@ at("clear").addEventListener("click", () => {
   refresh();
   at("search").focus();
 });
-at("retry").addEventListener("click", start);
+at("retry").addEventListener("click", tryAgain);
+at("key").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") tryAgain();
+});
 start();

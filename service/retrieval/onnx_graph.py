@@ -25,12 +25,12 @@ class OnnxGraph:
         (output,) = self.outputs(operator, *inputs, count=1, **attributes)
         return output
 
-    def outputs(
-        self, operator: str, *inputs: str, count: int, **attributes: int
-    ) -> list[str]:
+    def outputs(self, operator: str, *inputs: str, count: int, **attributes: int) -> list[str]:
         """Apply an operator; give all its outputs."""
         names = [self._new_name() for _ in range(count)]
-        self._nodes.append(helper.make_node(operator, list(inputs), names, None, None, None, None, **attributes))
+        self._nodes.append(
+            helper.make_node(operator, list(inputs), names, None, None, None, None, **attributes)
+        )
         return names
 
     def constant(self, value: NDArray[np.generic] | np.generic) -> str:

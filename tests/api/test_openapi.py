@@ -12,6 +12,8 @@ OPERATIONS = {
     ("post", "/recommend/batch"),
     ("get", "/users/{user_id}/recommendations"),
     ("get", "/models"),
+    ("post", "/models/{name}/reload"),
+    ("post", "/models/{name}/rollback"),
     ("get", "/items"),
     ("get", "/livez"),
     ("get", "/readyz"),

@@ -1,4 +1,4 @@
-"""What every latent store does: in process, in Redis, and with writes behind either of them."""
+"""What every latent store does: in process, in Redis, and with others before either of them."""
 
 import asyncio
 import hashlib
@@ -16,6 +16,7 @@ from service.errors import LatentStoreError
 from service.latents import codec
 from service.latents.memory_store import MemoryStore, _Kept
 from service.latents.redis_store import RedisStore
+from service.latents.stand_in import StandIn
 from service.latents.store import LatentStore, UserRecord
 from service.latents.write_behind import WriteBehind
 
@@ -24,6 +25,8 @@ KINDS: Final = [
     pytest.param("redis", marks=pytest.mark.redis),
     "write-behind-memory",
     pytest.param("write-behind-redis", marks=pytest.mark.redis),
+    "stand-in-memory",
+    pytest.param("stand-in-redis", marks=pytest.mark.redis),
 ]
 STRANGE_IDS: Final = ["", " ", "a\0b", "\r\nFLUSHALL\r\n", "ünï-✓-🎬", "\ud800", "x" * 100_000]
 
@@ -51,16 +54,22 @@ def subject_in_memory(kind: str, ttl_s: float) -> Subject:
     def plant(key: str, value: bytes) -> None:
         memory._kept[key] = _Kept(value, time.monotonic() + ttl_s)
 
-    return Subject(memory if kind == "memory" else written_behind(memory), plant)
+    return Subject(before(kind, memory), plant)
 
 
 def subject_in_redis(kind: str, url: str, ttl_s: float, client: redis.Redis) -> Subject:
     store = RedisStore(url, timeout_s=5, ttl_s=ttl_s)
-    return Subject(store if kind == "redis" else written_behind(store), client.set)
+    return Subject(before(kind, store), client.set)
 
 
-def written_behind(store: LatentStore) -> WriteBehind:
-    return WriteBehind(store, max_pending=1000, on_outcome=lambda _: None)
+def before(kind: str, store: LatentStore) -> LatentStore:
+    """Give the store, or what stands before it."""
+    if kind.startswith("write-behind"):
+        return WriteBehind(store, max_pending=1000, on_outcome=lambda _: None)
+    if kind.startswith("stand-in"):
+        local = MemoryStore(capacity=1000, ttl_s=60, clock=time.monotonic)
+        return StandIn(store, local, time.monotonic, lambda *_: None)
+    return store
 
 
 @pytest.fixture

@@ -234,6 +234,33 @@ async def test_a_server_that_answers_nonsense_gives_no_record_and_no_other_error
                     assert not isinstance(await operation(store), UserRecord)
 
 
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"+OK\r\n",
+        b"*3\r\n+a\r\n",
+        b"*1\r\n" * 3000,
+        b"*2\r\n:1\r\n:2\r\n",
+        b"*1\r\n*4\r\n+name\r\n+films\r\n+port\r\n+x\r\n",
+        b"*1\r\n*3\r\n:1\r\n:5\r\n+x\r\n",
+        # Slots without end, which the client would count through.
+        b"*1\r\n*3\r\n:0\r\n:999999999\r\n*2\r\n$1\r\nh\r\n:9\r\n",
+        b"$-1\r\n",
+    ],
+    ids=lambda answer: answer[:12].decode().encode("unicode_escape").decode(),
+)
+async def test_sentinels_and_clusters_that_answer_nonsense_are_errors(
+    answer: bytes, scheme: str
+) -> None:
+    async with lying_server(answer, hang_up=False) as plain_url:
+        url = plain_url.replace("redis", scheme).replace("/0", "/films" * ("sentinel" in scheme))
+        async with opened(url, timeout_s=0.05) as store:
+            for operation in OPERATIONS.values():
+                with pytest.raises(LatentStoreError):
+                    await operation(store)
+
+
 async def test_a_server_that_only_hangs_up_is_an_error() -> None:
     async with lying_server(b"", hang_up=True) as url, opened(url) as store:
         for name in OPERATIONS:

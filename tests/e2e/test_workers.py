@@ -20,9 +20,18 @@ pytestmark = [
 
 StartServer = Callable[..., Any]
 WAIT_S = 60.0
-COUNTED = re.compile(
-    r'^foldin_requests_total\{.*route="/recommend".*status="200".*\} (\S+)$', re.MULTILINE
-)
+# Figures that rise by one a list, whoever gives it.
+COUNTED = [
+    re.compile(f"^{pattern} (\\S+)$", re.MULTILINE)
+    for pattern in (
+        r'foldin_requests_total\{.*route="/recommend".*status="200".*\}',
+        r'foldin_recommendations_total\{.*source="model".*\}',
+        r'foldin_request_seconds_count\{route="/recommend"\}',
+        r'foldin_stage_seconds_count\{stage="queue"\}',
+        r"foldin_batch_size_sum",
+        r'foldin_cache_total\{outcome="bypass"\}',
+    )
+]
 
 
 def children(pid: int) -> list[int]:
@@ -43,9 +52,9 @@ def ask(url: str, times: int) -> None:
 
 
 def counted(url: str) -> set[float]:
-    """The requests that /metrics tells of, asked often enough to hear of every worker."""
+    """The lists that /metrics tells of, asked often enough to hear of every worker."""
     pages = [httpx.get(f"{url}/metrics").text for _ in range(12)]
-    return {float(COUNTED.findall(page)[0]) for page in pages}
+    return {float(figure.findall(page)[0]) for page in pages for figure in COUNTED}
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -309,6 +309,7 @@ async def test_a_record_that_does_not_fit_the_model_is_an_error_of_the_store(ben
     (key, record), *_ = bench.store.records.items()
     bench.store.records[key] = replace(record, latent_D=np.zeros(9, dtype=np.float32))
     assert (await bench.ask(history=None, user_id="u")).cache == "error"
+    assert bench.count("foldin_records_refused_total", reason="content") == 1
 
 
 async def test_a_history_that_cannot_be_kept_is_answered_all_the_same(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SettingsError
-from service.settings import PREFIX, Settings, available_cores
+from service.settings import PREFIX, Settings, available_cores, digests_of
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,9 @@ def test_a_variable_like_no_other_is_named_without_a_guess(monkeypatch: pytest.M
         ("FOLDIN_MAX_K", "0"),
         ("FOLDIN_DEADLINE_MS", "1.5"),
         ("FOLDIN_REDIS_URL", "http://user:pa55@redis"),
+        ("FOLDIN_API_KEYS_SHA256", "pa55"),
+        ("FOLDIN_API_KEYS_SHA256", ""),
+        ("FOLDIN_ADMIN_KEYS_SHA256", f"{'a' * 64};pa55"),
         ("FOLDIN_LOG_FORMAT", "xml"),
         ("FOLDIN_LOG_LEVEL", "loud"),
     ],
@@ -79,6 +82,18 @@ def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_password_is_not_printed() -> None:
     assert "pa55" not in repr(Settings(redis_url="redis://:pa55@redis:6379/0"))
+
+
+def test_key_digests_come_with_commas_between_them_and_are_not_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, other = "ab" * 32, "CD" * 32
+    monkeypatch.setenv("FOLDIN_API_KEYS_SHA256", f"{one} ,\n {other}\n")
+    settings = Settings(admin_keys_sha256=one)
+    assert digests_of(settings.api_keys_sha256) == (one, other)
+    assert digests_of(settings.admin_keys_sha256) == (one,)
+    assert digests_of(Settings(api_keys_sha256=None).api_keys_sha256) == ()
+    assert one not in repr(settings)
 
 
 def test_cores_are_shared_out_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:

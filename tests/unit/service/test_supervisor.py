@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 import pytest
 
 from service import supervisor as module
-from service.server import ENDING_SIGNALS
+from service.server import ENDING_SIGNALS, RELOAD_SIGNAL
 from service.supervisor import CANNOT_START, Supervisor, let_signals_in
 
 
@@ -78,7 +78,8 @@ class Office:
 def signals_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(module, "MIN_LIFE_S", 0.0)
     monkeypatch.setattr(module, "KILL_AFTER_S", 0.0)
-    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    handled = (*ENDING_SIGNALS, RELOAD_SIGNAL)
+    before = {number: signal.getsignal(number) for number in handled if number is not None}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -145,6 +146,24 @@ def test_a_worker_that_hangs_is_killed(line_up: Callable[..., Office]) -> None:
     assert supervisor.run() == 0
     supervisor.end()
     assert [process.was_killed for process in office.lined_up] == [False, True]
+
+
+@pytest.mark.skipif(RELOAD_SIGNAL is None, reason="Windows has no SIGHUP")
+def test_a_wish_for_a_reload_is_passed_on_once_to_workers_that_run(
+    line_up: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr("os.kill", lambda _, number: sent.append(number))
+    office = line_up(FakeProcess(), FakeProcess(ends_with=1), FakeProcess())
+    supervisor = office.supervisor("a", "b")
+    signal.signal(signal.SIGTERM, supervisor._stop)
+    supervisor._start_missing()
+    supervisor._pass_reload_on()
+    assert sent == []
+    supervisor._want_reload()
+    supervisor._pass_reload_on()
+    supervisor._pass_reload_on()
+    assert sent == [RELOAD_SIGNAL]
 
 
 def test_a_signal_held_back_arrives_when_it_is_let_in() -> None:

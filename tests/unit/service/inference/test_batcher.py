@@ -160,6 +160,85 @@ async def test_a_row_is_refused_at_once_when_its_queue_is_full(*, bulk: bool) ->
         assert await asyncio.gather(*waiting, *other) == [1, 2, 4]
 
 
+async def paced(batcher: Batcher, clock: FakeClock, row_s: float, engine: FakeEngine) -> None:
+    """Let the batcher measure rows that take so long."""
+    engine._on_run = lambda: setattr(clock, "now_s", clock.now_s + row_s)
+    for number in range(20):
+        await ask(batcher, engine, number + 1)
+
+
+@pytest.mark.parametrize(("bulk", "admitted"), [(False, 10), (True, 100)])
+async def test_a_row_is_refused_when_the_rows_ahead_would_take_too_much_of_its_patience(
+    *, bulk: bool, admitted: int
+) -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, max_queue=1000, deadline_s=2)) as batcher:
+        await paced(batcher, clock, 0.101, engine)
+        engine.may_go_on.clear()
+        engine.running.clear()
+        first = asked(batcher, engine, [1], bulk=bulk)
+        await until(engine.running.is_set)
+        # With the one that runs, at 0.101 s each, they take just over half of the patience.
+        more = asked(batcher, engine, range(2, admitted + 1), bulk=bulk)
+        await until(lambda: batcher.queue_length == admitted - 1)
+        with pytest.raises(OverloadedError) as refusal:
+            await ask(batcher, engine, 1000, bulk=bulk)
+        assert refusal.value.retry_after_s == (11 if bulk else 2)
+        engine._on_run = lambda: 0
+        engine.may_go_on.set()
+        assert await asyncio.gather(*first, *more) == list(range(1, admitted + 1))
+
+
+async def test_online_rows_do_not_wait_for_bulk_rows_and_are_not_refused_for_them() -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, max_queue=1000, deadline_s=2)) as batcher:
+        await paced(batcher, clock, 0.1, engine)
+        engine.may_go_on.clear()
+        bulk = asked(batcher, engine, range(1, 101), bulk=True)
+        await until(lambda: batcher.queue_length > 90)
+        batcher.require_room()
+        engine._on_run = lambda: 0
+        engine.may_go_on.set()
+        await asyncio.gather(*bulk)
+
+
+async def test_a_batch_that_hangs_is_noticed_before_it_ends() -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, deadline_s=2)) as batcher:
+        await paced(batcher, clock, 0.001, engine)
+        engine._on_run = lambda: 0
+        engine.may_go_on.clear()
+        engine.running.clear()
+        (slow,) = asked(batcher, engine, [1])
+        await until(engine.running.is_set)
+        batcher.require_room()
+        clock.now_s += 1.5
+        with pytest.raises(OverloadedError):
+            batcher.require_room()
+        engine.may_go_on.set()
+        assert await slow == 1
+
+
+async def test_an_idle_batcher_takes_a_row_however_slow_the_last_one_was() -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, deadline_s=2)) as batcher:
+        await paced(batcher, clock, 100.0, engine)
+        engine._on_run = lambda: 0
+        assert await ask(batcher, engine, 7) == 7
+
+
+async def test_one_slow_batch_is_forgotten_after_a_few_quick_ones() -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, deadline_s=2)) as batcher:
+        await paced(batcher, clock, 0.001, engine)
+        engine._on_run = lambda: setattr(clock, "now_s", clock.now_s + 5)
+        await ask(batcher, engine, 1)
+        slow_row_s = batcher._row_s
+        assert 2 < slow_row_s < 3
+        await paced(batcher, clock, 0.001, engine)
+        assert batcher._row_s < 0.02 * slow_row_s
+
+
 async def test_a_row_whose_turn_comes_after_its_deadline_is_dropped() -> None:
     engine, clock, telemetry = FakeEngine(), FakeClock(), Telemetry()
     batcher = make(clock, telemetry, deadline_s=2.5)

@@ -1,0 +1,276 @@
+"""Exchanges the model that answers: on request, when CURRENT changes, when other workers have.
+
+A new bundle is read, verified, made to repeat its trainer's answers and warmed up beside the model
+that answers, on a thread of its own; then it takes over in one assignment. One that fails on the
+way changes nothing but a counter and the log.
+"""
+
+import asyncio
+import gc
+import logging
+import sys
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, TypeVar, final
+
+from service.agreement import Agreement
+from service.deployment import Deployment, Served
+from service.errors import CheckpointDigestError, NoPreviousModelError, ReloadRefusedError
+from service.model_folder import bundle_at, digest_at, fingerprint
+from service.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+Outcome: TypeAlias = Literal["swapped", "unchanged", "rolled_back", "followed", "refused"]
+Result = TypeVar("Result")
+
+# How soon the other workers notice what one of them did; a look takes 20 us.
+FOLLOW_S: Final = 0.1
+# By then no request is left that began with a model that was let go.
+GONE_AFTER_S: Final = 30.0
+
+
+@final
+class Reloader:
+    """Exchanges the models of one process.
+
+    Args:
+        deployment: Holds the model that answers, and the one before.
+        model_dir: A bundle, or a directory whose ``CURRENT`` names one.
+        load: Makes a bundle ready to answer; called on a thread of its own.
+        telemetry: Counts exchanges.
+        agreement: With the other workers; None: there are none.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        model_dir: Path,
+        load: Callable[[Path], Served],
+        telemetry: Telemetry,
+        agreement: Agreement | None = None,
+    ) -> None:
+        self._deployment = deployment
+        self._model_dir = model_dir
+        self._load = load
+        self._telemetry = telemetry
+        self._agreement = agreement
+        self._lock = asyncio.Lock()
+        self._seen: str | None = None
+        self._followed = ""
+
+    async def join(self) -> None:
+        """Begin: with what the other workers have chosen, where there are any."""
+        if self._agreement is None:
+            return
+        if self._agreement.choice() is not None:
+            # CURRENT may name what was rolled back: it counts from its next change on.
+            self._seen = fingerprint(self._model_dir)
+        self._agreement.choose_first(self._deployment.current.version)
+        await _quietly(self.follow)
+        self._agreement.tell(self._deployment.current.version)
+
+    async def run(self, asked: asyncio.Event, poll_s: float) -> None:
+        """Exchange whenever there is a reason to, until cancelled.
+
+        Args:
+            asked: Set by whoever wants a reload; cleared here.
+            poll_s: Between looks at the model directory; 0: nobody looks.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._on_request(asked))
+            if poll_s:
+                group.create_task(_every(poll_s, self.look))
+            if self._agreement is not None:
+                group.create_task(_every(FOLLOW_S, self.follow))
+
+    def workers(self) -> dict[str, int]:
+        """Count the processes of the service by the version that they answer with."""
+        if self._agreement is None:
+            return {self._deployment.current.version: 1}
+        return self._agreement.versions()
+
+    async def reload(self) -> Outcome:
+        """Let the bundle that the model directory names answer, if it does not already.
+
+        Raises:
+            ReloadRefusedError: It cannot be served; the model before answers on.
+        """
+        async with self._lock:
+            self._seen = await asyncio.to_thread(fingerprint, self._model_dir)
+            before = self._deployment.current
+            served = await self._found(self._named)
+            if served is before:
+                outcome, previous = self._count("unchanged"), self._deployment.previous
+            else:
+                outcome, previous = self._count("swapped"), before
+            self._exchange(served, previous)
+            self._choose()
+            return outcome
+
+    async def rollback(self) -> Outcome:
+        """Let the model before answer again; it is in memory, and a rollback of that one is, too.
+
+        Raises:
+            NoPreviousModelError: There was none.
+        """
+        async with self._lock:
+            current, previous = self._deployment.current, self._deployment.previous
+            if previous is None:
+                raise NoPreviousModelError(f"{current.version} is the first model of this service")
+            self._exchange(previous, current)
+            self._choose()
+            return self._count("rolled_back")
+
+    async def look(self) -> None:
+        """Reload if anything changed in the model directory since the last look.
+
+        A bundle that was refused is tried again when a file of it has changed: a copy that takes
+        its time ends as a whole one.
+
+        Raises:
+            ReloadRefusedError: As of ``reload``.
+        """
+        if await asyncio.to_thread(fingerprint, self._model_dir) != self._seen:
+            await self.reload()
+
+    async def follow(self) -> None:
+        """Hold the models that the workers have chosen.
+
+        Raises:
+            ReloadRefusedError: The one that is to answer cannot be served here.
+        """
+        if self._agreement is None:
+            return
+        async with self._lock:
+            choice = self._agreement.choice()
+            if choice is None or choice.token == self._followed:
+                return
+            self._followed = choice.token
+            current = await self._found(lambda: self._held_or_loaded(choice.current))
+            previous = self._deployment.previous
+            if choice.previous is not None:
+                wanted = choice.previous
+                previous = await self._found(lambda: self._held_or_loaded(wanted))
+            if current is not self._deployment.current:
+                self._count("followed")
+            self._exchange(current, previous)
+
+    async def _on_request(self, asked: asyncio.Event) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            await _quietly(self.reload)
+
+    async def _found(self, find: Callable[[], Served]) -> Served:
+        try:
+            return await on_own_thread(find)
+        except Exception as error:
+            refusal = ReloadRefusedError(error)
+            self._count("refused", refusal.reason)
+            fields = {"answers_on": self._deployment.current.version}
+            logger.error("reload refused: %s", refusal, extra={"fields": fields})  # noqa: TRY400 - the reason is the line
+            raise refusal from error
+
+    def _named(self) -> Served:
+        """Give what the model directory names; what is in memory is not read again."""
+        digest = digest_at(self._model_dir)
+        for held in self._deployment.current, self._deployment.previous:
+            if held is not None and held.digest == digest:
+                return held
+        return self._loaded(self._model_dir)
+
+    def _held_or_loaded(self, version: str) -> Served:
+        for held in self._deployment.current, self._deployment.previous:
+            if held is not None and held.version == version:
+                return held
+        served = self._loaded(bundle_at(self._model_dir, version))
+        if served.version != version:
+            raise CheckpointDigestError(f"no {version} in {self._model_dir}")
+        return served
+
+    def _loaded(self, path: Path) -> Served:
+        with nullcontext() if self._agreement is None else self._agreement.turn(), _yielding():
+            return self._load(path)
+
+    def _exchange(self, current: Served, previous: Served | None) -> None:
+        before = (self._deployment.current, self._deployment.previous)
+        if before == (current, previous):
+            return
+        self._deployment.swap(current, previous)
+        if self._agreement is not None:
+            self._agreement.tell(current.version)
+        fields = {"model": current.name, "version": current.version, "before": before[0].version}
+        logger.info("the model was exchanged", extra={"fields": fields})
+        # What is loaded stays, as at the start. Of the young only: to walk through all there is
+        # takes 0.2 s, in which nobody is answered.
+        gc.collect(1)
+        gc.freeze()
+        for served in before:
+            if served is not None and served not in {current, previous}:
+                model = weakref.ref(served.checkpoint.model)
+                asyncio.get_running_loop().call_later(GONE_AFTER_S, make_sure_of_end, model)
+
+    def _choose(self) -> None:
+        if self._agreement is not None:
+            previous = self._deployment.previous
+            versions = (self._deployment.current.version, previous and previous.version)
+            self._followed = self._agreement.choose(*versions).token
+
+    def _count(self, outcome: Outcome, reason: str = "") -> Outcome:
+        self._telemetry.reloads.labels(outcome, reason).inc()
+        return outcome
+
+
+async def on_own_thread(function: Callable[[], Result]) -> Result:
+    """Call a function on a thread that ends with it, and its pool of torch threads with that."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, function)
+    finally:
+        thread.shutdown(wait=False)
+
+
+def make_sure_of_end(model: Callable[[], object]) -> None:
+    """Collect a model that was let go, should a cycle of references keep it.
+
+    None does as of now: the last reference that goes frees it. Objects that were there at a
+    ``gc.freeze`` are collected by nobody until they are unfrozen.
+    """
+    if model() is not None:
+        logger.warning("a model that was let go is collected")
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+
+@contextmanager
+def _yielding() -> Iterator[None]:
+    """Let threads that answer take the interpreter from this one ten times as soon as usual.
+
+    A thread in Python code keeps it for 5 ms, and one that answers asks for it after every product.
+    """
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(usual_s / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual_s)
+
+
+async def _every(period_s: float, change: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(period_s)
+        await _quietly(change)
+
+
+async def _quietly(change: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await change()
+    except ReloadRefusedError:
+        pass  # it was logged and counted
+    except Exception:  # a full disk under the agreement, say: the next time may go well
+        logger.exception("a change of the model failed")

@@ -1,0 +1,179 @@
+"""What moves a reload, and what becomes of models that are let go. tests/api has the routes."""
+
+import asyncio
+import gc
+import logging
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from service.agreement import Agreement
+from service.deployment import Deployment, Loader
+from service.errors import CheckpointMissingError, ReloadRefusedError
+from service.model_folder import bundle_at, digest_at, fingerprint
+from service.reloader import Reloader, _every, make_sure_of_end
+from service.telemetry import Telemetry
+
+CPU = torch.device("cpu")
+WriteBundle = Callable[..., Path]
+NUM_ITEMS = 30
+
+
+@pytest.fixture
+def bundles(write_bundle: WriteBundle, tmp_path: Path) -> list[Path]:
+    written = [write_bundle(tmp_path / "m", NUM_ITEMS, seed=seed) for seed in range(3)]
+    point_at(written[0])
+    return written
+
+
+def point_at(bundle: Path) -> None:
+    (bundle.parent / "CURRENT").write_text(bundle.name)
+
+
+def opened(path: Path, agreement: Agreement | None = None) -> tuple[Deployment, Reloader]:
+    telemetry = Telemetry()
+    loader = Loader(CPU, telemetry)
+    deployment = Deployment(loader.load(path), telemetry)
+    return deployment, Reloader(deployment, path, loader.load, telemetry, agreement)
+
+
+async def test_two_models_are_held_and_the_third_is_freed_at_once(bundles: list[Path]) -> None:
+    deployment, reloader = opened(bundles[0].parent)
+    gc.freeze()  # as the app does
+    first = weakref.ref(deployment.current.checkpoint.model)
+    try:
+        for bundle in bundles[1:]:
+            assert first() is not None
+            point_at(bundle)
+            await reloader.reload()
+    finally:
+        gc.unfreeze()
+    assert first() is None
+    assert deployment.previous is not None
+    assert deployment.previous.version == bundles[1].name
+
+
+class Loop:
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_a_cycle_that_keeps_a_frozen_model_is_collected(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Loop()
+    model = weakref.ref(kept)
+    gc.freeze()
+    del kept
+    gc.collect()
+    assert model() is not None
+    try:
+        make_sure_of_end(model)
+        assert model() is None
+        make_sure_of_end(model)
+    finally:
+        gc.unfreeze()
+    assert caplog.messages == ["a model that was let go is collected"]
+
+
+async def test_a_request_that_came_before_the_model_was_there_is_served(
+    bundles: list[Path],
+) -> None:
+    deployment, reloader = opened(bundles[0].parent)
+    asked = asyncio.Event()
+    asked.set()
+    point_at(bundles[1])
+    running = asyncio.create_task(reloader.run(asked, 0))
+    for _ in range(500):
+        if deployment.current.version == bundles[1].name:
+            break
+        await asyncio.sleep(0.01)
+    running.cancel()
+    assert deployment.current.version == bundles[1].name
+    assert not asked.is_set()
+
+
+async def test_workers_hold_what_one_of_them_chose(bundles: list[Path], tmp_path: Path) -> None:
+    agreement = Agreement(tmp_path / "agreement")
+    (one, its), (other, others) = (opened(bundles[0].parent, agreement) for _ in range(2))
+    await its.join()
+    await others.join()
+    point_at(bundles[1])
+    await its.reload()
+    await others.follow()
+    await its.follow()  # has it already
+    assert one.current.version == other.current.version == bundles[1].name
+    await others.rollback()
+    await its.follow()
+    assert one.current.version == bundles[0].name
+
+    point_at(bundles[2])
+    await its.reload()
+    late, its_own = opened(bundles[1], agreement)  # of its parent; not what is in CURRENT either
+    assert late.current.version == bundles[1].name
+    with pytest.raises(ReloadRefusedError):  # its folder is one bundle: the others are not in there
+        await its_own.follow()
+    assert late.current.version == bundles[1].name
+    assert its.workers() == {bundles[2].name: 1}
+
+
+async def test_a_choice_that_cannot_be_loaded_is_refused_and_tried_again_when_made_again(
+    bundles: list[Path], tmp_path: Path
+) -> None:
+    agreement = Agreement(tmp_path / "agreement")
+    deployment, reloader = opened(bundles[0].parent, agreement)
+    await reloader.join()
+    agreement.choose("20200101T000000Z-00000000", None)
+    with pytest.raises(ReloadRefusedError, match="CheckpointDigestError"):
+        await reloader.follow()
+    await reloader.follow()
+    agreement.choose(bundles[2].name, bundles[1].name)
+    await reloader.follow()
+    assert deployment.current.version == bundles[2].name
+    assert deployment.previous is not None
+    assert deployment.previous.version == bundles[1].name
+
+
+async def test_a_watch_survives_what_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    failures: list[Exception] = [OSError("disk full"), ReloadRefusedError(ValueError("x"))]
+    looks = asyncio.Queue[int]()
+
+    async def look() -> None:
+        looks.put_nowait(len(failures))
+        if failures:
+            raise failures.pop(0)
+
+    watch = asyncio.create_task(_every(0.001, look))
+    assert [await looks.get() for _ in range(4)] == [2, 1, 0, 0]
+    watch.cancel()
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.message for record in errors] == ["a change of the model failed"]
+
+
+def test_a_model_folder_is_told_by_its_pointer_and_its_files(bundles: list[Path]) -> None:
+    folder = bundles[0].parent
+    seen = [fingerprint(folder)]
+    assert fingerprint(folder) == seen[0]
+    point_at(bundles[1])
+    seen.append(fingerprint(folder))
+    (bundles[1] / "canaries.json").write_bytes(b"")
+    seen.append(fingerprint(folder))
+    (folder / "CURRENT").write_text("20200101T000000Z-00000000")
+    seen.append(fingerprint(folder))
+    (folder / "CURRENT").unlink()
+    seen.append(fingerprint(folder))
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_folder_without_its_bundle_has_no_digest(bundles: list[Path]) -> None:
+    (bundles[0].parent / "CURRENT").write_text("20200101T000000Z-00000000")
+    with pytest.raises(CheckpointMissingError, match="cannot be read"):
+        digest_at(bundles[0].parent)
+
+
+def test_a_version_stands_below_its_folder_or_is_the_folder(bundles: list[Path]) -> None:
+    folder = bundles[0].parent
+    assert bundle_at(folder, bundles[1].name) == bundles[1]
+    assert bundle_at(bundles[0], bundles[0].name) == bundles[0]
+    assert digest_at(folder) == digest_at(bundles[0])
