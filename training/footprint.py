@@ -7,6 +7,7 @@ from scipy.sparse import csr_array
 
 from training.errors import BadInputError
 from training.evaluate import USERS_PER_BLOCK
+from training.inverse import held_beside
 from training.memory import available_bytes, told
 
 # Rows of a block at most, and the numbers in one: 32 MB of float64, however large a catalogue is.
@@ -46,7 +47,8 @@ def needed_bytes(train: csr_array) -> int:
     fill = 20 * side * block_rows(side)
     closed_form = 16 * USERS_PER_BLOCK * (num_items + side)
     sample = 8 * num_items * min(SAMPLED_ROWS, num_items)
-    largest = max(fill, closed_form, sample, _pruning_bytes(train))
+    inversion = 8 * held_beside(side)
+    largest = max(fill, inversion, closed_form, sample, _pruning_bytes(train))
     return 8 * side**2 + 64 * train.nnz + largest + OVERHEAD_BYTES
 
 

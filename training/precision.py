@@ -12,10 +12,10 @@ from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 from scipy.sparse import csc_array, csr_array
 
 from training.footprint import block_rows, refuse_if_too_large
+from training.inverse import invert
 
 Dense = NDArray[np.float64]
 Sparse = csr_array | csc_array
@@ -116,15 +116,5 @@ def _inverse(left: Sparse, right: Sparse, regularizer: Dense) -> Dense:
         stop = start + step
         matrix[:, start:stop] = (left @ columns[:, start:stop]).toarray()
     np.einsum("ii->i", matrix)[:] += regularizer
-    factor, info = linalg.lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
-    inverse: Dense
-    inverse, info_of_inverse = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if info or info_of_inverse:
-        raise linalg.LinAlgError(f"dpotrf: {info}, dpotri: {info_of_inverse}")
-    # LAPACK leaves the upper triangle as it was; mirrored in blocks, no second matrix is needed.
-    for start in range(0, side, step):
-        stop = start + step
-        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
-        corner = inverse[start:stop, start:stop]
-        corner[:] = np.tril(corner) + np.tril(corner, -1).T
-    return inverse.T  # the same numbers, row after row: products with sparse rows copy nothing
+    invert(matrix)
+    return matrix.T  # the same numbers, row after row: products with sparse rows copy nothing

@@ -94,7 +94,7 @@ def test_what_memory_cannot_hold_is_refused_with_figures_and_advice(
     refuse_if_too_large(empty_log(100, 9_000))  # a small user x user matrix does instead
     with pytest.raises(BadInputError) as refusal:
         refuse_if_too_large(empty_log(138_000, 24_000))
-    assert "needs 6.7 GB for 138,000 users and 24,000 items" in str(refusal.value)
+    assert "needs 7.0 GB for 138,000 users and 24,000 items" in str(refusal.value)
     assert "2.0 GB are free: use elsa (low rank), or raise" in str(refusal.value)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
-from training import footprint
+from training import footprint, inverse
 from training.errors import BadInputError
 from training.precision import ItemPrecision, Precision, UserPrecision, precision
 
@@ -64,6 +64,7 @@ def test_the_smaller_matrix_is_inverted(num_users: int, way: type) -> None:
 
 def test_one_dense_matrix_is_held_and_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "BLOCK", 32)
+    monkeypatch.setattr(inverse, "ROWS", 32)
     side = 1000
     rows = (np.random.default_rng(0).random((2 * side, side)) < 0.01).astype(np.float64)
     train = csr_array(rows)
