@@ -11,6 +11,7 @@ from service import canaries
 from service.autoencoders.rating_scale import RatingScale
 from service.catalog import Catalog
 from service.checkpoint import Checkpoint, load
+from service.dense_layers import dense_layers_of
 from service.errors import UnknownModelError
 from service.histories import History
 from service.inference.engine import Engine, Job, Observe
@@ -115,7 +116,7 @@ class Loader:
         checkpoint = load(path, self.device)
         count = self.telemetry.count_retrieved
         found = find_retrieval(checkpoint, self.retrieval, self.threads, count)
-        served = _proven(checkpoint, found, self.telemetry.observe_stage)
+        served = _proven(checkpoint, found, self.telemetry.observe_stage, self.threads)
         _warm_up(served)
         return served
 
@@ -188,8 +189,11 @@ class Deployment:
         self._telemetry.show_model(labels)
 
 
-def _proven(checkpoint: Checkpoint, found: FoundRetrieval, observe: Observe) -> Served:
-    ranker = ModelRanker(checkpoint.model, found.retriever)
+def _proven(
+    checkpoint: Checkpoint, found: FoundRetrieval, observe: Observe, threads: int
+) -> Served:
+    layers = dense_layers_of(checkpoint.model, threads)
+    ranker = ModelRanker(checkpoint.model, found.retriever, layers)
     canaries.replay(ranker, checkpoint.canaries)
     return Served(checkpoint, Engine(ranker, observe), found.retriever.name, found.recall)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from service.autoencoders.base import Autoencoder
+from service.dense_layers import DenseLayers
 from service.histories import HistoryBatch
 from service.retrieval.base import Retriever, TopK, Wanted
 from service.retrieval.certificate import Count, not_counted
@@ -25,18 +26,28 @@ def retriever_for(model: Autoencoder, count: Count = not_counted) -> Retriever:
 class ModelRanker:
     """Runs a model as the service does: no dropout, no sampling, exact retrieval."""
 
-    def __init__(self, model: Autoencoder, retriever: Retriever | None = None) -> None:
+    def __init__(
+        self,
+        model: Autoencoder,
+        retriever: Retriever | None = None,
+        layers: DenseLayers | None = None,
+    ) -> None:
         self.model = model
         self.retriever = retriever or retriever_for(model)
+        self._layers = layers or model
+
+    def encode(self, histories: HistoryBatch) -> Tensor:
+        """Fold histories in, latents_BD."""
+        return self._layers.latents(self.model.gather(histories))
 
     @torch.inference_mode()
     def top_k(self, histories: HistoryBatch, wanted: Sequence[Wanted]) -> list[TopK]:
         """Give one list per history; hidden items never come back."""
         histories = histories.to(self.model.item_bias_I.device)
-        return self.decode(self.model.encode(histories), wanted, histories)
+        return self.decode(self.encode(histories), wanted, histories)
 
     def decode(
         self, latents_BD: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None
     ) -> list[TopK]:
         """Give one list per latent; a model that keeps histories needs these beside."""
-        return self.retriever.top_k(self.model.queries(latents_BD), wanted, histories)
+        return self.retriever.top_k(self._layers.queries(latents_BD), wanted, histories)

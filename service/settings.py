@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     the same exact lists; ann: an index for very large catalogues, whose lists may miss items; auto
     takes int8 where it is faster than exact."""
 
-    max_batch: Count = 64
+    max_batch: Count = 32
     """Rows that one run of the engine answers. Larger: more throughput under load, and
     rows x items x 4 bytes of scores at once."""
 

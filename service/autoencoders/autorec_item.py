@@ -84,7 +84,7 @@ class AutoRecItem(Autoencoder):
         """D, the width of an item's code and one more for the bias."""
         return self.config.latent_dim + 1
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    def gather(self, histories: HistoryBatch) -> Tensor:
         """Fold ratings in, latents_BD; each row by itself, in float64."""
         latents_BD = self._without_history(histories.user_index_B).clone()
         mean_row_D = self.mean_row_D.double()
@@ -96,10 +96,6 @@ class AutoRecItem(Autoencoder):
                 residual_N = rating_N[first:end] - code_ND @ mean_row_D
                 change_D = ridge_regression(code_ND, residual_N, self.config.ridge or ANY_RIDGE)
                 latents_BD[row] = (mean_row_D + change_D).to(latents_BD.dtype)
-        return latents_BD
-
-    def queries(self, latents_BD: Tensor) -> Tensor:
-        """Pass latents on: a user's row is what the items' codes are multiplied by."""
         return latents_BD
 
     def _without_history(self, user_index_B: Tensor) -> Tensor:

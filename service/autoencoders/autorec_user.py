@@ -75,18 +75,19 @@ class AutoRecUser(TrainableAutoencoder):
         """D, the hidden layer."""
         return self.config.latent_dim
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    def gather(self, histories: HistoryBatch) -> Tensor:
+        """Run the first layer, gathered_BF."""
+        gathered_BF: Tensor = self.input(self._visible(histories))
+        return gathered_BF
+
+    def latents(self, gathered_BF: Tensor) -> Tensor:
         """Give the hidden layer, latents_BD.
 
         A float32 sigmoid rounds other at the end of a vector register than inside: in float64
         a row gets the same code wherever it lies in a batch.
         """
-        code_BD: Tensor = self.activation(self.input(self._visible(histories)).double())
+        code_BD: Tensor = self.activation(gathered_BF.double())
         return code_BD.to(self.item_vectors_IH.dtype)
-
-    def queries(self, latents_BD: Tensor) -> Tensor:
-        """Pass latents on: the hidden layer is the last one."""
-        return latents_BD
 
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Hide a share of the ratings, encode."""

@@ -102,17 +102,31 @@ class Autoencoder(nn.Module, ABC):
         """D, the size of what the latent store keeps for a user."""
 
     @property
+    def gathered_dim(self) -> int:
+        """F, the size of what ``gather`` gives: D, unless dense layers come behind it."""
+        return self.latent_dim
+
+    @property
     def num_users(self) -> int:
         """Users that have a row of their own in the model; none unless the model says so."""
         return 0
 
-    @abstractmethod
+    @final
     def encode(self, histories: HistoryBatch) -> Tensor:
         """Fold histories in: latents_BD, no dropout, no sampling, in the item matrix's dtype."""
+        return self.latents(self.gather(histories))
 
     @abstractmethod
+    def gather(self, histories: HistoryBatch) -> Tensor:
+        """Read what the model has of each entry: gathered_BF, all that ``latents`` needs."""
+
+    def latents(self, gathered_BF: Tensor) -> Tensor:
+        """Finish the encoding, latents_BD: dense layers, or nothing."""
+        return gathered_BF
+
     def queries(self, latents_BD: Tensor) -> Tensor:
         """Decode latents up to the last hidden layer: query_BH, in the item matrix's dtype."""
+        return latents_BD
 
 
 class TrainableAutoencoder(Autoencoder, ABC):

@@ -66,26 +66,27 @@ class CDAE(TrainableAutoencoder):
         """D, the hidden layer."""
         return self.config.latent_dim
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
-        """Give the hidden layer, latents_BD; the user's row counts where the user has one."""
+    def gather(self, histories: HistoryBatch) -> Tensor:
+        """Run the first layer; the user's row counts where the user has one, gathered_BF."""
         known_B = histories.user_index_B >= 0
-        return self._hidden(normalized(histories), known_B)
+        return self._first(normalized(histories), known_B)
 
-    def queries(self, latents_BD: Tensor) -> Tensor:
-        """Pass latents on: the hidden layer is the last one."""
-        return latents_BD
+    def latents(self, gathered_BF: Tensor) -> Tensor:
+        """Give the hidden layer, latents_BD."""
+        return torch.tanh(gathered_BF)
 
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Corrupt the observed entries, hide some users' own rows, encode."""
         visible = dropped(normalized(histories), self.config.corruption, generator)
         chance_B = torch.rand(len(histories), generator=generator, device=generator.device)
         shown_B = chance_B >= self.config.user_dropout
-        query_BH = self._hidden(visible, shown_B & (histories.user_index_B >= 0))
+        query_BH = self.latents(self._first(visible, shown_B & (histories.user_index_B >= 0)))
         return TrainingPass(query_BH, query_BH.new_zeros(len(histories)))
 
-    def _hidden(self, histories: HistoryBatch, known_B: Tensor) -> Tensor:
+    def _first(self, histories: HistoryBatch, known_B: Tensor) -> Tensor:
         row_BD = self.unknown_row_D.expand(len(histories), -1)
         if self.num_users:
             own_BD = self.user_rows_UD[histories.user_index_B.clamp(min=0)]
             row_BD = torch.where(known_B[:, None], own_BD, row_BD)
-        return torch.tanh(self.input(histories) + row_BD)
+        first_BD: Tensor = self.input(histories) + row_BD
+        return first_BD

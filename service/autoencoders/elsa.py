@@ -71,13 +71,9 @@ class Elsa(TrainableAutoencoder):
             self._has_moved = False
         return super().train(mode)
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    def gather(self, histories: HistoryBatch) -> Tensor:
         """Add the vectors of a history of length 1 up, latents_BD."""
         return _bag(normalized(histories), self.item_vectors_IH)
-
-    def queries(self, latents_BD: Tensor) -> Tensor:
-        """Give the latents as they are, query_BH."""
-        return latents_BD
 
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Hide entries, reconstruct, and measure the angle to the whole history.

@@ -126,14 +126,25 @@ class Hybrid(Autoencoder):
         """D, the parents' latents side by side."""
         return sum(parent.latent_dim for parent in self.parents)
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    @property
+    def gathered_dim(self) -> int:
+        """F, what the parents gather side by side."""
+        return sum(parent.gathered_dim for parent in self.parents)
+
+    def gather(self, histories: HistoryBatch) -> Tensor:
+        """Give what the parents gather side by side, gathered_BF."""
+        return torch.cat([parent.gather(histories) for parent in self.parents], dim=1)
+
+    def latents(self, gathered_BF: Tensor) -> Tensor:
         """Give the parents' latents side by side, latents_BD."""
-        return torch.cat([parent.encode(histories) for parent in self.parents], dim=1)
+        parts = torch.split(gathered_BF, [parent.gathered_dim for parent in self.parents], dim=1)
+        latents = [parent.latents(parts[place]) for place, parent in enumerate(self.parents)]
+        return torch.cat(latents, dim=1)
 
     def queries(self, latents_BD: Tensor) -> Tensor:
         """Give the parents' queries side by side, query_BH."""
         parts = torch.split(latents_BD, [parent.latent_dim for parent in self.parents], dim=1)
-        queries = [parent.queries(part) for parent, part in zip(self.parents, parts, strict=True)]
+        queries = [parent.queries(parts[place]) for place, parent in enumerate(self.parents)]
         return torch.cat(queries, dim=1)
 
 

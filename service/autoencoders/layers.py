@@ -8,11 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from service.histories import HistoryBatch
-
-# Keeps the norm of an empty history from dividing by zero; far below that of any entry, since
-# weights are 1e-6 at least.
-NORM_EPSILON = 1e-12
+from service.histories import NORM_EPSILON, HistoryBatch
 
 Activation = Literal["tanh", "sigmoid", "relu", "selu"]
 ACTIVATIONS: Final[Mapping[Activation, Callable[[], nn.Module]]] = {
@@ -51,7 +47,9 @@ class SparseLinear(nn.Module):
 
 def normalized(histories: HistoryBatch) -> HistoryBatch:
     """Scale each history to unit L2 norm; an empty one stays empty."""
-    norm_B = histories.sum_per_row(histories.weight_N.square()).sqrt_().add_(NORM_EPSILON)
+    if histories.unit_weight_N is not None:
+        return histories.with_weights(histories.unit_weight_N)
+    norm_B = histories.sum_per_row(histories.weight_N.square()).sqrt_().add_(float(NORM_EPSILON))
     return histories.with_weights(histories.weight_N / histories.per_entry(norm_B))
 
 

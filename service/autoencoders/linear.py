@@ -36,10 +36,6 @@ class LinearAutoencoder(Autoencoder, ABC):
         """D = 0: what the store keeps is the history."""
         return 0
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    def gather(self, histories: HistoryBatch) -> Tensor:
         """Give nothing, [B, 0]: there is no hidden layer."""
         return self.item_vectors_IH.new_empty(len(histories), 0)
-
-    def queries(self, latents_BD: Tensor) -> Tensor:
-        """Give nothing, [B, 0]."""
-        return latents_BD

@@ -55,13 +55,25 @@ class MirroredAutoencoder(TrainableAutoencoder, ABC):
         return len(self.item_bias_I)
 
     @property
+    def gathered_dim(self) -> int:
+        """F, the width of the first layer."""
+        return (*self.config.hidden_dims, self.config.latent_dim)[0]
+
+    @property
     def latent_dim(self) -> int:
         """D, the size of the code."""
         return self.config.latent_dim
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    def gather(self, histories: HistoryBatch) -> Tensor:
+        """Run the first layer, gathered_BF."""
+        gathered_BF: Tensor = self.input(normalized(histories))
+        return gathered_BF
+
+    def latents(self, gathered_BF: Tensor) -> Tensor:
         """Give the code of each history, latents_BD."""
-        return self.code(normalized(histories))
+        hidden_BH = self.activation(self._widened(gathered_BF))
+        code_BD: Tensor = self.encoder(hidden_BH)
+        return code_BD.to(self.item_vectors_IH.dtype)
 
     def queries(self, latents_BD: Tensor) -> Tensor:
         """Run the decoder up to its last hidden layer, query_BH."""
@@ -70,9 +82,7 @@ class MirroredAutoencoder(TrainableAutoencoder, ABC):
 
     def code(self, visible: HistoryBatch) -> Tensor:
         """Encode entries exactly as they are, latents_BD: normalising is the caller's."""
-        hidden_BH = self.activation(self._widened(self.input(visible)))
-        code_BD: Tensor = self.encoder(hidden_BH)
-        return code_BD.to(self.item_vectors_IH.dtype)
+        return self.latents(self.input(visible))
 
     def restored(self, code_BD: Tensor) -> TrainingPass:
         """Decode a code for the loss; nothing is regularised here."""

@@ -52,6 +52,11 @@ class MirroredVAE(VariationalAutoencoder, ABC):
         nn.init.xavier_uniform_(self.item_vectors_IH)
 
     @property
+    def gathered_dim(self) -> int:
+        """F, the width of the first layer."""
+        return self.config.hidden_dims[0]
+
+    @property
     def latent_dim(self) -> int:
         """D, the size of the posterior."""
         return self.config.latent_dim
@@ -74,8 +79,13 @@ class MirroredVAE(VariationalAutoencoder, ABC):
         kl_BD = gaussian_kl(mean_BD, log_variance_BD)
         return TrainingPass(self.queries(z_BD), kl_BD.sum(dim=1))
 
-    def gaussian(self, visible: HistoryBatch) -> tuple[Tensor, Tensor]:
-        """Run the encoder on entries as they are: mean_BD and log_variance_BD."""
-        # Frozen, the dense layers are wider than the table of the first layer.
-        hidden_BH = self.encoder(self.input(visible).to(self.posterior.weight.dtype))
+    def first_layer(self, visible: HistoryBatch) -> Tensor:
+        """Run the sparse layer, gathered_BF."""
+        gathered_BF: Tensor = self.input(visible)
+        return gathered_BF
+
+    def gaussian_of(self, gathered_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the dense layers: mean_BD and log_variance_BD."""
+        # Frozen, they are wider than the table of the first layer.
+        hidden_BH = self.encoder(gathered_BF.to(self.posterior.weight.dtype))
         return halves(self.posterior(hidden_BH))

@@ -65,9 +65,13 @@ class DenseResidualEncoder(nn.Module):
 
     def forward(self, visible: HistoryBatch) -> tuple[Tensor, Tensor]:
         """Give mean_BD and log_variance_BD of entries as they are."""
+        return self.dense(self.input(visible))
+
+    def dense(self, gathered_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Run all but the first layer: mean_BD and log_variance_BD."""
         first_norm, *norms = self.norms
         # Frozen, the dense layers are wider than the table of the first layer.
-        widened_BH = self.input(visible).to(self.posterior.weight.dtype)
+        widened_BH = gathered_BF.to(self.posterior.weight.dtype)
         hidden_BH: Tensor = first_norm(functional.silu(widened_BH))
         sum_BH = hidden_BH
         for layer, norm in zip(self.inner, norms, strict=True):
@@ -102,18 +106,23 @@ class RecVAE(VariationalAutoencoder):
         self._dropout = config.dropout
 
     @property
+    def gathered_dim(self) -> int:
+        """F, the width of the first layer."""
+        return self.config.hidden_dim
+
+    @property
     def latent_dim(self) -> int:
         """D, the size of the posterior."""
         return self.config.latent_dim
 
-    def queries(self, latents_BD: Tensor) -> Tensor:
-        """Pass latents on: the item matrix is all there is to the decoder."""
-        return latents_BD
+    def first_layer(self, visible: HistoryBatch) -> Tensor:
+        """Run the sparse layer, gathered_BF."""
+        gathered_BF: Tensor = self.encoder.input(visible)
+        return gathered_BF
 
-    def gaussian(self, visible: HistoryBatch) -> tuple[Tensor, Tensor]:
-        """Run the encoder on entries as they are: mean_BD and log_variance_BD."""
-        mean_BD, log_variance_BD = self.encoder(visible)
-        return mean_BD, log_variance_BD
+    def gaussian_of(self, gathered_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the dense layers: mean_BD and log_variance_BD."""
+        return self.encoder.dense(gathered_BF)
 
     def phases(self) -> tuple[Phase, ...]:
         """Alternate: the encoder for three passes, the decoder for one (section 3.5)."""

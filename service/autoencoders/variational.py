@@ -4,7 +4,7 @@ Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014 (arXiv:1312.611
 """
 
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Final, final
 
 import torch
 from torch import Generator, Tensor
@@ -29,9 +29,13 @@ class VariationalAutoencoder(TrainableAutoencoder, ABC):
         """I, the size of the catalogue."""
         return len(self.item_bias_I)
 
-    def encode(self, histories: HistoryBatch) -> Tensor:
+    def gather(self, histories: HistoryBatch) -> Tensor:
+        """Run the first layer on what is normalised as in training, gathered_BF."""
+        return self.first_layer(normalized(histories))
+
+    def latents(self, gathered_BF: Tensor) -> Tensor:
         """Give the posterior mean, latents_BD."""
-        return self.posterior_of(histories)[0]
+        return self.gaussian_of(gathered_BF)[0].to(self.item_vectors_IH.dtype)
 
     def posterior_of(self, histories: HistoryBatch) -> tuple[Tensor, Tensor]:
         """Give mean_BD and log_variance_BD, in the item matrix's dtype.
@@ -49,12 +53,21 @@ class VariationalAutoencoder(TrainableAutoencoder, ABC):
         """
         return gaussian_kl(*self.posterior_of(histories)).mean(dim=0)
 
-    @abstractmethod
+    @final
     def gaussian(self, visible: HistoryBatch) -> tuple[Tensor, Tensor]:
         """Give mean_BD and log_variance_BD of entries exactly as they are.
 
         Normalising and dropping is the caller's; the log-variance is clamped.
         """
+        return self.gaussian_of(self.first_layer(visible))
+
+    @abstractmethod
+    def first_layer(self, visible: HistoryBatch) -> Tensor:
+        """Run the layer that reads entries, gathered_BF."""
+
+    @abstractmethod
+    def gaussian_of(self, gathered_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the layers behind it: mean_BD and log_variance_BD."""
 
 
 def halves(both_B2D: Tensor) -> tuple[Tensor, Tensor]:

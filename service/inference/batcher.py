@@ -1,17 +1,18 @@
 """Greedy micro-batching: one worker thread answers what waits, the event loop only waits.
 
 There is no timer. A worker that is free takes what waits, up to the limit, and while it works
-the next batch gathers: a lone request never waits for company, and under load batches fill.
+the next batch gathers: a lone request never waits for company, and under load batches fill. It
+takes them itself: to be handed the next one by a busy event loop, it stood idle half of the time.
 
-Who would come too late is refused at once: when the queue is full, and when the rows ahead, at
-the pace of the last batches, would take too much of the deadline.
+Who would come too late is refused at once: when the queue is full, and when the batches ahead, at
+the pace of the last ones, and the way over a busy event loop would take too much of the deadline.
 """
 
 import asyncio
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
@@ -22,13 +23,15 @@ from service.telemetry import Telemetry
 # Bulk rows come by the hundred and give way to online ones: their caller waits for the slowest
 # of them anyway, and would rather have it late than not at all.
 BULK_PATIENCE: Final = 10
-# Share of a row's patience that the rows ahead may take by estimate. The rest is for the row's own
-# batch, its way back, and a pace that falls by half; the engine has work enough all the same.
+# Share of a row's patience that what is ahead may take by estimate. The rest is for the row's own
+# batch, and a pace that falls by half; the engine has work enough all the same.
 ADMITTED_SHARE: Final = 0.5
 # Weight of the latest batch in the pace, where it was slower than those before it and where it was
 # quicker: who was let in is not sent away, so a pace that falls must be known at once.
 SLOWER_WEIGHT: Final = 0.5
 QUICKER_WEIGHT: Final = 0.2
+# Turns of the event loop that a list takes beside the batches: read, delivered, resumed, written.
+TURNS: Final = 4
 
 
 class Runner(Protocol):
@@ -80,13 +83,13 @@ class Batcher:
         self._clock = clock
         self._online: deque[_Row] = deque()
         self._bulk: deque[_Row] = deque()
-        self._arrival = asyncio.Event()
+        self._arrival = threading.Event()
         self._running_rows = 0
         self._running_since_s = 0.0
-        self._row_s = 0.0
+        self._pace = _Pace()
+        self._turn_s = 0.0
         self._closing = False
-        self._work: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._thread: threading.Thread | None = None
 
     @property
     def queue_length(self) -> int:
@@ -95,15 +98,16 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to answer; rows that were submitted before have waited for this."""
-        self._work = asyncio.create_task(self._answer_all(), name="batcher")
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._answer_all, args=(loop,), name="engine")
+        self._thread.start()
 
     async def close(self) -> None:
         """Refuse new rows, answer those that wait, stop the thread."""
         self._closing = True
         self._arrival.set()
-        if self._work is not None:
-            await self._work
-        self._thread.shutdown()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
 
     def require_room(self, *, bulk: bool = False) -> None:
         """Refuse a row that would have to wait too long; ``submit`` asks too, this comes sooner.
@@ -114,8 +118,7 @@ class Batcher:
         Raises:
             OverloadedError: The queue is full or too slow, or the batcher is closing.
         """
-        waiting = self.queue_length if bulk else len(self._online)
-        wait_s = (waiting + self._running_rows) * self._pace_s()
+        wait_s = self._wait_s(self.queue_length if bulk else len(self._online))
         patience_s = self._patience_s(bulk=bulk)
         is_full = len(self._bulk if bulk else self._online) >= self._max_queue
         if not (self._closing or is_full or wait_s > ADMITTED_SHARE * patience_s):
@@ -125,11 +128,21 @@ class Batcher:
         back_s = min(wait_s or self._deadline_s, patience_s)
         raise OverloadedError(retry_after_s=max(1, math.ceil(back_s)))
 
-    def _pace_s(self) -> float:
-        """Estimate the seconds a row; a batch that takes longer than those before it counts now."""
-        if not self._running_rows:
-            return self._row_s
-        return max(self._row_s, (self._clock() - self._running_since_s) / self._running_rows)
+    def _wait_s(self, waiting: int) -> float:
+        """Estimate what so many waiting rows, the batch that runs, and the event loop will take.
+
+        By whole batches: a row of a small one costs several times one of a large one, and a pause
+        of the machine in a batch of one, taken for the pace of a row, would look like an overload.
+        """
+        running = self._running_rows
+        # A batch that takes longer than those before it counts now, for each of those to come.
+        least_s = self._clock() - self._running_since_s if running else 0.0
+        batches, rest = divmod(waiting, self._max_batch)
+        wait_s = batches * max(least_s, self._pace.batch_s(self._max_batch)) if batches else 0.0
+        for rows in (rest, running):
+            if rows:
+                wait_s += max(least_s, self._pace.batch_s(rows))
+        return wait_s + TURNS * self._turn_s if wait_s else 0.0
 
     def _patience_s(self, *, bulk: bool) -> float:
         return self._deadline_s * (BULK_PATIENCE if bulk else 1)
@@ -154,31 +167,39 @@ class Batcher:
         now_s = self._clock()
         answer = asyncio.get_running_loop().create_future()
         queue.append(_Row(engine, job, answer, now_s, now_s + self._patience_s(bulk=bulk)))
-        self._arrival.set()
+        if not self._arrival.is_set():  # for its lock, which setting it takes and asking does not
+            self._arrival.set()
         outcome: Outcome = await answer
         return outcome
 
-    async def _answer_all(self) -> None:
+    def _answer_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take batch after batch until closing; this and what it calls is the worker thread."""
         while True:
-            now_s = self._clock()
-            self._drop_late(self._online, now_s)
-            self._drop_late(self._bulk, now_s)
+            # Before the look at what is there: what comes after the look sets it again.
+            closing = self._closing
+            self._arrival.clear()
+            late = self._cut_late(self._online) + self._cut_late(self._bulk)
             batch = self._cut(self._online) or self._cut(self._bulk)
+            if late:
+                errors = [DeadlineExceededError("waited too long in the queue") for _ in late]
+                loop.call_soon_threadsafe(self._deliver, late, errors, self._clock())
             if batch:
-                await self._answer(batch)
-            elif self._closing:
+                self._answer(batch, loop)
+            elif closing:
                 return
             else:
-                self._arrival.clear()
-                await self._arrival.wait()
+                self._arrival.wait()
 
-    def _drop_late(self, queue: deque[_Row], now_s: float) -> None:
-        # First come, first out of time: the late ones stand at the head.
+    def _cut_late(self, queue: deque[_Row]) -> list[_Row]:
+        """Take the rows whose time is over; first come, first out of time."""
+        now_s = self._clock()
+        late: list[_Row] = []
         while queue and queue[0].deadline_s < now_s:
             row = queue.popleft()
             if self._is_wanted(row):
                 self._telemetry.refused.labels("deadline").inc()
-                row.answer.set_exception(DeadlineExceededError("waited too long in the queue"))
+                late.append(row)
+        return late
 
     def _cut(self, queue: deque[_Row]) -> list[_Row]:
         """Take the rows at the head that one engine can answer together."""
@@ -197,18 +218,25 @@ class Batcher:
             return False
         return True
 
-    async def _answer(self, batch: Sequence[_Row]) -> None:
+    def _answer(self, batch: Sequence[_Row], loop: asyncio.AbstractEventLoop) -> None:
         started_s = self._clock()
         for row in batch:
             self._queue_seconds.observe(started_s - row.arrived_s)
         self._telemetry.batch_size.observe(len(batch))
-        loop = asyncio.get_running_loop()
-        jobs = [row.job for row in batch]
-        self._running_rows = len(batch)
         self._running_since_s = started_s
-        outcomes = await loop.run_in_executor(self._thread, self._run, batch[0].engine, jobs)
+        self._running_rows = len(batch)
+        outcomes = _outcomes(batch[0].engine, [row.job for row in batch])
+        ended_s = self._clock()
         self._running_rows = 0
-        self._keep_pace((self._clock() - started_s) / len(batch))
+        self._engine_seconds.observe(ended_s - started_s)
+        self._pace.keep(len(batch), ended_s - started_s)
+        loop.call_soon_threadsafe(self._deliver, batch, outcomes, ended_s)
+
+    def _deliver(
+        self, batch: Sequence[_Row], outcomes: Sequence[Outcome | Exception], since_s: float
+    ) -> None:
+        """Hand answers to who waits for them; on the event loop, which took until now to come."""
+        self._turn_s = _moved(self._turn_s, self._clock() - since_s)
         for row, outcome in zip(batch, outcomes, strict=True):
             if row.answer.done():  # cancelled while the engine ran
                 continue
@@ -217,17 +245,34 @@ class Batcher:
             else:
                 row.answer.set_result(outcome)
 
-    def _keep_pace(self, row_s: float) -> None:
-        # With the way to the thread and back: where the event loop is the slower part, that counts.
-        weight = SLOWER_WEIGHT if row_s > self._row_s else QUICKER_WEIGHT
-        self._row_s += (row_s - self._row_s) * (weight if self._row_s else 1.0)
 
-    def _run(self, engine: Runner, jobs: Sequence[Job]) -> Sequence[Outcome | Exception]:
-        """The part that runs on the worker thread."""
-        started_s = self._clock()
-        outcomes = _outcomes(engine, jobs)
-        self._engine_seconds.observe(self._clock() - started_s)
-        return outcomes
+@final
+class _Pace:
+    """The seconds of a batch by its size, in classes of doubling size."""
+
+    def __init__(self) -> None:
+        self._batch_s: dict[int, float] = {}
+
+    def keep(self, rows: int, batch_s: float) -> None:
+        """Take the latest batch in; on the worker thread."""
+        size = rows.bit_length()
+        self._batch_s[size] = _moved(self._batch_s.get(size, batch_s), batch_s)
+
+    def batch_s(self, rows: int) -> float:
+        """Estimate a batch by those of its size, or the next larger, or the largest there was.
+
+        The last may be too little, for one batch: then it has been measured.
+        """
+        measured = self._batch_s.copy()  # which the worker adds to
+        size = rows.bit_length()
+        if size in measured or not measured:
+            return measured.get(size, 0.0)
+        return measured[min((known for known in measured if known > size), default=max(measured))]
+
+
+def _moved(mean_s: float, latest_s: float) -> float:
+    weight = SLOWER_WEIGHT if latest_s > mean_s else QUICKER_WEIGHT
+    return mean_s + (latest_s - mean_s) * weight
 
 
 def _outcomes(engine: Runner, jobs: Sequence[Job]) -> Sequence[Outcome | Exception]:

@@ -85,7 +85,7 @@ class Engine:
             batch = HistoryBatch.from_rows(histories, [job.user_index for job in jobs])
             batch = batch.to(self._device)
             with self._timed("encode"):
-                latents_BD = self._model.encode(batch)
+                latents_BD = self._ranker.encode(batch)
             with self._timed("retrieve"):
                 tops = self._ranker.decode(latents_BD, wanted, batch)
             pairs = zip(tops, histories, strict=True)
@@ -97,20 +97,23 @@ class Engine:
         return [Outcome(top, latent_D.copy()) for top, latent_D in zip(tops, kept_BD, strict=True)]
 
     def _latents(self, jobs: Sequence[Job]) -> Tensor:
-        latents_BD = torch.empty(len(jobs), self._model.latent_dim, device=self._device)
         posted = [row for row, job in enumerate(jobs) if job.history is not None]
+        if len(posted) == len(jobs):
+            return self._encoded(jobs)
+        latents_BD = torch.empty(len(jobs), self._model.latent_dim, device=self._device)
         if posted:
-            histories = [job.history for job in jobs if job.history is not None]
-            user_indices = [jobs[row].user_index for row in posted]
-            batch = HistoryBatch.from_rows(histories, user_indices).to(self._device)
-            with self._timed("encode"):
-                latents_BD[posted] = self._model.encode(batch)
+            latents_BD[posted] = self._encoded([jobs[row] for row in posted])
         kept = [row for row, job in enumerate(jobs) if job.latent_D is not None]
-        if kept:
-            # One copy for all of them; np.stack also takes the read-only arrays a store decodes to.
-            stored_BD = np.stack([job.latent_D for job in jobs if job.latent_D is not None])
-            latents_BD[kept] = to_device(torch.from_numpy(stored_BD), self._device)
+        # One copy for all of them; np.stack also takes the read-only arrays a store decodes to.
+        stored_BD = np.stack([job.latent_D for job in jobs if job.latent_D is not None])
+        latents_BD[kept] = to_device(torch.from_numpy(stored_BD), self._device)
         return latents_BD
+
+    def _encoded(self, jobs: Sequence[Job]) -> Tensor:
+        histories = [job.history for job in jobs if job.history is not None]
+        batch = HistoryBatch.from_rows(histories, [job.user_index for job in jobs])
+        with self._timed("encode"):
+            return self._ranker.encode(batch.to(self._device))
 
     @contextmanager
     def _timed(self, stage: Literal["encode", "retrieve"]) -> Iterator[None]:

@@ -4,16 +4,16 @@ One onnxruntime graph, and so one call a batch: between the dozens of calls that
 thread would wait for the interpreter each time, while the event loop holds it.
 """
 
-import os
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.retrieval.onnx_graph import OnnxGraph
+from service.onnx.graph import OnnxGraph
+from service.onnx.session import open_session
 
 # Activations are unsigned for the processor's sake: level 0 is stored as 128.
 ZERO_POINT: Final = 128
@@ -91,7 +91,7 @@ class IntegerSearch:
         self, items: QuantizedItems, vectors_IH: Tensor, bias_I: Tensor, threads: int
     ) -> None:
         self._vectors_IH = vectors_IH.numpy()
-        self._session = _session(_graph(items, bias_I.numpy()), threads)
+        self._session = open_session(_graph(items, bias_I.numpy()), threads)
         self.most_candidates = len(bias_I) // ITEMS_A_BLOCK or len(bias_I)
 
     def __call__(self, query_BH: Tensor, hidden_N: NDArray[np.int64], count: int) -> Found:
@@ -123,20 +123,6 @@ def largest_weight() -> int:
     found = search(torch.ones(1, 64), np.empty(0, dtype=np.int64), count=1)
     unclipped = bool((found.bound_BI > UNCLIPPED).all())
     return 127 if unclipped else 63
-
-
-def _session(graph: bytes, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    # It reports its use to its maker (1.29 and later, on Linux too), by a thread that starts
-    # with the import and that no fork survives, unless it was told before that it must not.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime  # noqa: PLC0415 - not before the line above
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A pool that waits for work by spinning takes the core that the event loop needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _graph(items: QuantizedItems, bias_I: NDArray[np.float32]) -> bytes:

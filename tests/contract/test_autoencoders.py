@@ -13,6 +13,7 @@ from service.autoencoders import ARCHITECTURES
 from service.autoencoders.base import Autoencoder, TrainableAutoencoder
 from service.autoencoders.item_item import ItemItem
 from service.checkpoint import build_model
+from service.dense_layers import OnnxLayers
 from service.histories import MAX_WEIGHT, MIN_WEIGHT, UNKNOWN_USER, History, HistoryBatch
 from training.losses import LOSSES
 
@@ -87,6 +88,16 @@ def scores(model: Autoencoder, batch: HistoryBatch) -> torch.Tensor:
     query_BH = model.queries(model.encode(batch))
     score_BI = query_BH @ model.item_vectors_IH.T + model.item_bias_I
     return score_BI if model.linear is None else score_BI + model.linear(batch).float()
+
+
+def test_compiled_dense_layers_give_what_the_model_gives(model: Autoencoder) -> None:
+    model.freeze()
+    layers = OnnxLayers(model, threads=1)
+    gathered_BF = torch.randn(5, model.gathered_dim)
+    latents_BD = model.latents(gathered_BF)
+    torch.testing.assert_close(layers.latents(gathered_BF), latents_BD, rtol=1e-6, atol=1e-7)
+    found_BH = layers.queries(latents_BD)
+    torch.testing.assert_close(found_BH, model.queries(latents_BD), rtol=1e-6, atol=1e-7)
 
 
 def test_shapes_are_those_of_the_contract(model: Autoencoder) -> None:

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.autoencoders.layers import normalized
 from service.histories import UNKNOWN_USER, History, HistoryBatch
 
 
@@ -87,3 +90,11 @@ def test_a_batch_of_nobody_is_a_batch() -> None:
     batch = HistoryBatch.from_rows([])
     assert len(batch) == 0
     assert batch.offset_B1.tolist() == [0]
+
+
+def test_a_history_brings_the_weights_that_a_batch_would_compute() -> None:
+    rows = [History.of([3, 1], [0.5, 4.0]), History.of([]), History.of([2, 5, 7])]
+    batch = HistoryBatch.from_rows(rows)
+    computed = normalized(replace(batch, unit_weight_N=None)).weight_N
+    torch.testing.assert_close(normalized(batch).weight_N, computed)
+    torch.testing.assert_close(batch.sum_per_row(computed.square()), torch.tensor([1.0, 0.0, 1.0]))

@@ -1,7 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -172,7 +172,7 @@ async def test_a_row_is_refused_when_the_rows_ahead_would_take_too_much_of_its_p
     *, bulk: bool, admitted: int
 ) -> None:
     engine, clock = FakeEngine(), FakeClock()
-    async with started(make(clock, max_queue=1000, deadline_s=2)) as batcher:
+    async with started(make(clock, max_batch=1, max_queue=1000, deadline_s=2)) as batcher:
         await paced(batcher, clock, 0.101, engine)
         engine.may_go_on.clear()
         engine.running.clear()
@@ -191,7 +191,7 @@ async def test_a_row_is_refused_when_the_rows_ahead_would_take_too_much_of_its_p
 
 async def test_online_rows_do_not_wait_for_bulk_rows_and_are_not_refused_for_them() -> None:
     engine, clock = FakeEngine(), FakeClock()
-    async with started(make(clock, max_queue=1000, deadline_s=2)) as batcher:
+    async with started(make(clock, max_batch=1, max_queue=1000, deadline_s=2)) as batcher:
         await paced(batcher, clock, 0.1, engine)
         engine.may_go_on.clear()
         bulk = asked(batcher, engine, range(1, 101), bulk=True)
@@ -233,10 +233,52 @@ async def test_one_slow_batch_is_forgotten_after_a_few_quick_ones() -> None:
         await paced(batcher, clock, 0.001, engine)
         engine._on_run = lambda: setattr(clock, "now_s", clock.now_s + 5)
         await ask(batcher, engine, 1)
-        slow_row_s = batcher._row_s
-        assert 2 < slow_row_s < 3
+        slow_s = batcher._pace.batch_s(1)
+        assert 2 < slow_s < 3
         await paced(batcher, clock, 0.001, engine)
-        assert batcher._row_s < 0.02 * slow_row_s
+        assert batcher._pace.batch_s(1) < 0.02 * slow_s
+
+
+async def test_a_pause_in_a_batch_of_one_is_not_taken_for_the_pace_of_each_waiting_row() -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, max_batch=64, deadline_s=2)) as batcher:
+        engine.may_go_on.clear()
+        first = asked(batcher, engine, [1])
+        await until(engine.running.is_set)
+        clock.now_s += 0.1
+        others = asked(batcher, engine, range(2, 65))
+        await until(lambda: batcher.queue_length == 63)
+        batcher.require_room()  # at 0.1 s a row they would take 6 s
+        engine.may_go_on.set()
+        await asyncio.gather(*first, *others)
+
+
+def test_rows_that_wait_are_estimated_by_batches_of_their_size() -> None:
+    batcher = make(max_batch=16)
+    assert batcher._wait_s(17) == 0  # before anything was measured
+    for rows, batch_s in ((1, 0.1), (6, 0.2), (10, 0.4)):
+        batcher._pace.keep(rows, batch_s)
+    for waiting, expected_s in ((0, 0), (1, 0.1), (2, 0.2), (7, 0.2), (8, 0.4), (20, 0.6)):
+        assert batcher._wait_s(waiting) == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize(("turn_s", "is_admitted"), [(0.1, True), (0.3, False)])
+async def test_a_busy_event_loop_counts_as_often_as_a_list_passes_over_it(
+    turn_s: float, *, is_admitted: bool
+) -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    async with started(make(clock, deadline_s=2)) as batcher:
+        batcher._deliver([], [], clock.now_s - 2 * turn_s)  # half of the latest counts
+        engine._on_run = lambda: setattr(clock, "now_s", clock.now_s + 0.001)
+        batcher.require_room()  # an idle service lets everybody in
+        engine.may_go_on.clear()
+        (first,) = asked(batcher, engine, [1])
+        await until(engine.running.is_set)
+        clock.now_s += 0.001
+        with nullcontext() if is_admitted else pytest.raises(OverloadedError):
+            batcher.require_room()
+        engine.may_go_on.set()
+        await first
 
 
 async def test_a_row_whose_turn_comes_after_its_deadline_is_dropped() -> None:

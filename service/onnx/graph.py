@@ -20,12 +20,12 @@ class OnnxGraph:
         self._constants: list[TensorProto] = []
         self._num_names = 0
 
-    def __call__(self, operator: str, *inputs: str, **attributes: int) -> str:
+    def __call__(self, operator: str, *inputs: str, **attributes: float) -> str:
         """Apply an operator; of what it gives, the first output."""
         (output,) = self.outputs(operator, *inputs, count=1, **attributes)
         return output
 
-    def outputs(self, operator: str, *inputs: str, count: int, **attributes: int) -> list[str]:
+    def outputs(self, operator: str, *inputs: str, count: int, **attributes: float) -> list[str]:
         """Apply an operator; give all its outputs."""
         names = [self._new_name() for _ in range(count)]
         self._nodes.append(
