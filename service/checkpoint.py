@@ -5,8 +5,6 @@ rows), ``canaries.json``. JSON and safetensors only: nothing in a bundle can exe
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +32,13 @@ from service.errors import (
     CheckpointUnsafeError,
 )
 from service.manifest import FileRecord, Manifest, digest_of, version_of
+from service.publication import POINTER, publish
 
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "model.safetensors"
 CATALOG: Final = "catalog.json"
 USERS: Final = "users.json"
 CANARIES: Final = "canaries.json"
-POINTER: Final = "CURRENT"
 
 # A pickle (protocol 2 and later) or the zip archive that torch.save writes around one.
 PICKLE_STARTS: Final = (b"\x80", b"PK\x03\x04")
@@ -121,10 +119,7 @@ def bundle_files(
 
 
 def save(manifest: Manifest, files: Mapping[str, bytes], model_dir: Path) -> Path:
-    """Write a bundle under ``model_dir/<version>`` and point ``CURRENT`` at it.
-
-    The bundle is written under a temporary name and renamed, and so is the pointer: a reader
-    sees the old model or the new one, never half of one.
+    """Write a bundle under ``model_dir/<version>`` and point ``CURRENT`` at it; see ``publish``.
 
     Args:
         manifest: Its ``files`` are filled in here.
@@ -141,19 +136,7 @@ def save(manifest: Manifest, files: Mapping[str, bytes], model_dir: Path) -> Pat
     manifest = manifest.model_copy(update={"files": records})
     manifest_json = manifest.to_json()
     version = version_of(manifest, digest_of(manifest_json))
-    staged = model_dir / f".{version}.{os.getpid()}"
-    staged.mkdir(parents=True)
-    try:
-        for name, content in {**files, MANIFEST: manifest_json}.items():
-            _write_durably(staged / name, content)
-        staged.rename(model_dir / version)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-    pointer = model_dir / f".{POINTER}.{os.getpid()}"
-    _write_durably(pointer, version.encode())
-    pointer.rename(model_dir / POINTER)
-    return model_dir / version
+    return publish(version, {**files, MANIFEST: manifest_json}, model_dir)
 
 
 def load(path: Path, device: torch.device | None = None) -> Checkpoint:
@@ -205,13 +188,6 @@ def resolve(path: Path) -> Path:
     if Path(version).name != version or version in {"", ".", ".."}:
         raise CheckpointCorruptError(f"{path / POINTER} names no bundle: {version[:80]!r}")
     return path / version
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """The ``foldin`` command: its verbs, and how their errors end."""
 
 import sys
+from typing import Final
 
 import typer
 from rich.console import Console
@@ -15,6 +16,8 @@ from training.verbs.demo import demo
 from training.verbs.evaluate import evaluate
 from training.verbs.train import train
 from training.verbs.tune import tune
+
+TYPER_INTERRUPTED: Final = 130  # what it makes of a Ctrl-C that nobody caught
 
 app = typer.Typer(
     help="Train autoencoder recommenders, measure them, serve them.",
@@ -34,11 +37,16 @@ def verbs() -> None:
 
 
 def main() -> None:
-    """Run the command; an error is one line and an exit code (2: bad usage or input)."""
+    """Run the command; an error is one line and a code: 2 for bad usage or input, else 1."""
     errors = Console(stderr=True)
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
+    except SystemExit as stop:
+        if stop.code != TYPER_INTERRUPTED:
+            raise
+        errors.print("foldin: interrupted", style="red")
+        sys.exit(1)
     except (FoldinError, OSError) as error:
         if len(arguments) < len(sys.argv[1:]):
             errors.print_exception()

@@ -8,13 +8,14 @@ from typing import Any, final
 
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
-from training.export import export
+from training.export import export, refuse_not_finite
 from training.fitting import fit
 from training.loop import Resumable, TrainingResult, Watcher
 from training.measurement import Figures, measure, measure_rivals
 from training.memory import peak_bytes
+from training.output import held, named_faults
 from training.posterior import posterior_record
-from training.state import forget_states
+from training.state import advice, forget_states
 
 
 @final
@@ -74,21 +75,28 @@ def run_experiment(
         model_dir: Gets the bundle, and the state for ``resume``.
         watcher: Told of every step and epoch.
         resume: Go on where an interrupted run of the same data and config was.
+
+    Raises:
+        BadInputError: The folder cannot be written to, another run has it, or there is nothing to
+            resume.
+        TrainingDivergedError: The loss or the weights are no longer finite; nothing is exported.
     """
-    resumable = Resumable(model_dir, _fingerprint(dataset, config), resume)
-    result = fit(config, dataset, watcher, resumable)
-    metrics = measure(result.model, dataset)
-    figures: dict[str, Any] = {part: measured.to_dict() for part, measured in metrics.items()}
-    if result.facts:
-        figures["facts"] = dict(result.facts)
-    posterior = posterior_record(result.model, dataset.split.train)
-    if posterior:
-        figures["posterior"] = posterior
-    # The bundle first: a run that is stopped while the rivals are measured has lost nothing.
-    bundle = export(result.model, dataset, config, figures, model_dir)
-    if not result.interrupted:  # what is finished needs no resuming, and the state is large
-        forget_states(model_dir)
-    return Experiment(config, result, metrics, measure_rivals(dataset), bundle, posterior)
+    with held(model_dir):
+        resumable = Resumable(model_dir, _fingerprint(dataset, config), resume)
+        result = fit(config, dataset, watcher, resumable)
+        refuse_not_finite(result.model, config.seed)
+        metrics = measure(result.model, dataset)
+        posterior = posterior_record(result.model, dataset.split.train)
+        figures: dict[str, Any] = {part: measured.to_dict() for part, measured in metrics.items()}
+        figures |= {"facts": dict(result.facts)} if result.facts else {}
+        figures |= {"posterior": posterior} if posterior else {}
+        # The bundle first: a run that is stopped while the rivals are measured has lost nothing.
+        with named_faults(model_dir, advice(model_dir)):
+            bundle = export(result.model, dataset, config, figures, model_dir)
+        rivals = measure_rivals(dataset)
+        if not result.interrupted:  # what is finished needs no resuming, and the state is large
+            forget_states(model_dir)
+    return Experiment(config, result, metrics, rivals, bundle, posterior)
 
 
 def _parent_curves(result: TrainingResult) -> dict[str, Any]:

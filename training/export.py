@@ -18,9 +18,11 @@ from service.manifest import FORMAT_VERSION, Manifest
 from service.ranker import ModelRanker
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
+from training.errors import TrainingDivergedError
 
 # From nobody's history to a long one. Items are drawn by chance: a bundle holds no user's data.
 CANARY_LENGTHS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
+ADVICE: Final = "nothing was exported: lower learning_rate, or raise what regularises"
 WRITERS: Final = ("foldin", "torch", "numpy", "safetensors")
 
 
@@ -42,6 +44,9 @@ def export(
 
     Returns:
         The directory of the new bundle.
+
+    Raises:
+        OSError: The bundle cannot be written; nothing of it is left.
     """
     user_ids = dataset.split.user_ids if model.num_users else ()
     files = checkpoint.bundle_files(
@@ -82,6 +87,25 @@ def draw_canaries(model: Autoencoder, seed: int) -> list[Canary]:
         for number in range(len(histories))
     ]
     return canaries.record(ModelRanker(model), histories, users)
+
+
+def refuse_not_finite(model: Autoencoder, seed: int) -> None:
+    """Refuse what the last step of a diverging run leaves: its loss was finite before that step.
+
+    Args:
+        model: Trained.
+        seed: Start of the chance that draws the histories to answer.
+
+    Raises:
+        TrainingDivergedError: A weight or an answer is not finite.
+    """
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise TrainingDivergedError(f"{name} has a NaN or an infinity; {ADVICE}")
+    with np.errstate(over="ignore", invalid="ignore"):  # told here, and in one line
+        recorded = draw_canaries(model, seed)
+    if not all(np.isfinite(canary.top.score_K).all() for canary in recorded):
+        raise TrainingDivergedError(f"the model's scores are not finite; {ADVICE}")
 
 
 def _drawn_history(model: Autoencoder, length: int, generator: np.random.Generator) -> History:

@@ -204,6 +204,7 @@ def _epoch(run: Run, config: TrainingConfig, task: Task, watcher: Watcher) -> Ep
             sums.beta = beta_at(run.step, total_steps, config)
             _step(run, config, batch, phase, sums)
             watcher.on_step(len(batch) / num_passes)
+    _check_weights(run, config)
     trained = time.monotonic()
     run.model.eval()
     valid = task.measure(run.model)
@@ -244,6 +245,17 @@ def _step(run: Run, config: TrainingConfig, batch: HistoryBatch, phase: Phase, s
     sums.rows += len(batch)
     sums.loss += loss * len(batch)
     sums.regularizer += noisy.regularizer_B.sum().item()
+
+
+def _check_weights(run: Run, config: TrainingConfig) -> None:
+    # The loss of a step is that of the weights before it: nobody has seen those after the last
+    # one, and an epoch with NaN among them would be measured, called the best, and kept.
+    for name, weight in run.model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise TrainingDivergedError(
+                f"{name} is no longer finite after epoch {len(run.reports) + 1}: lower "
+                f"learning_rate ({config.learning_rate:g}) or max_grad_norm"
+            )
 
 
 def _batches(

@@ -5,6 +5,7 @@ into place: an interruption leaves the previous state or this one.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from torch import Generator, Tensor
 from service.autoencoders.base import TrainableAutoencoder
 from training.errors import BadInputError
 from training.losses import Loss
+from training.output import named_faults
 
 STATE_FILE: Final = ".training-state.safetensors"
 # A folder, since safetensors writes to a name of its own choice first, which a kill would leave.
@@ -74,11 +76,12 @@ class Run:
 
     def note(self, report: EpochReport, merit: float) -> None:
         """Append an epoch; keep a copy of the weights if they are the best so far."""
-        self.reports.append(report)
         if merit > self.best_merit:
+            # The copy first: Ctrl-C in the midst of it leaves the best epoch and its weights.
+            self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
             self.best_merit = merit
             self.best_epoch = report.epoch
-            self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.reports.append(report)
 
 
 def save_state(run: Run, fingerprint: str, directory: Path) -> None:
@@ -88,6 +91,9 @@ def save_state(run: Run, fingerprint: str, directory: Path) -> None:
         run: Moved to nothing, changed in nothing.
         fingerprint: Of config and data; a state of another run is not resumed.
         directory: Made if it is not there.
+
+    Raises:
+        BadInputError: The disk is full, or the like; the state before is kept.
     """
     tensors = {
         **{f"model.{name}": tensor for name, tensor in run.model.state_dict().items()},
@@ -109,13 +115,26 @@ def save_state(run: Run, fingerprint: str, directory: Path) -> None:
         "reports": [asdict(report) for report in run.reports],
     }
     staging = directory / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    staged = staging / STATE_FILE
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, staged, metadata={"progress": orjson.dumps(progress).decode()})
-    staged.replace(directory / STATE_FILE)
-    staging.rmdir()
+    with named_faults(directory, advice(directory)):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            staged = staging / STATE_FILE
+            save_file(contiguous, staged, metadata={"progress": orjson.dumps(progress).decode()})
+            _sync(staged)
+            staged.replace(directory / STATE_FILE)
+        finally:  # half a state takes room, too
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def advice(directory: Path) -> str:
+    """Say how to go on when the folder of a run, or of a part of it, could not be written to."""
+    whole = directory.parent if directory.name.startswith(PART_PREFIX) else directory
+    states = (whole / STATE_FILE, *whole.glob(f"{PART_PREFIX}*/{STATE_FILE}"))
+    if any(state.is_file() for state in states):
+        return "put that right, and --resume goes on from the state that is kept"
+    return f"no state was kept: put that right, and {ANEW}"
 
 
 def check_state(fingerprint: str, directory: Path) -> bool:
@@ -173,6 +192,12 @@ def _read(
     if progress["fingerprint"] != fingerprint:
         raise BadInputError(f"{path} belongs to a run with other data or settings; {ANEW}")
     return progress, tensors
+
+
+def _sync(path: Path) -> None:
+    """Bring a file to the disk: some file systems tell only then that there is no room."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

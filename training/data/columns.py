@@ -7,6 +7,8 @@ import polars as pl
 from training.data.tables import Table
 
 MISSING: Final = "the cell is empty; fill it in or leave the row out"
+# What other tools write where a number is missing; a name can be one of these, a number cannot.
+NOT_A_NUMBER: Final = frozenset({"nan", "inf", "-inf", "infinity", "-infinity", "none", "null"})
 TEXT_TYPES: Final = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -14,7 +16,8 @@ def id_column(table: Table, column: str) -> pl.Series:
     """Give ids as text: integers become their decimal text, text stays as it is.
 
     Raises:
-        BadInputError: An id is missing or blank, or the column is neither text nor integers.
+        BadInputError: An id is missing or blank, is "nan" or the like where all others are
+            numbers, or the column is neither text nor integers.
     """
     raw = table.frame[column]
     if raw.dtype == pl.Boolean or not (_is_text(raw) or raw.dtype.is_integer()):
@@ -26,7 +29,20 @@ def id_column(table: Table, column: str) -> pl.Series:
     text = raw.cast(pl.String)
     blank = text.is_null() | (text.str.strip_chars() == "")
     table.refuse_where(blank, column, "the id is empty; fill it in or leave the row out")
+    if _is_text(raw):
+        _refuse_no_number(table, column, text)
     return text
+
+
+def _refuse_no_number(table: Table, column: str, text: pl.Series) -> None:
+    ids = text.unique()
+    odd = ids.filter(ids.str.strip_chars().str.to_lowercase().is_in(list(NOT_A_NUMBER)))
+    if len(odd) and ids.filter(~ids.is_in(odd.implode())).str.contains(r"^\d+$").all():
+        table.refuse_where(
+            text.is_in(odd.implode()),
+            column,
+            "{value} is no id, all others are numbers; fill it in or leave the row out",
+        )
 
 
 def number_column(table: Table, column: str) -> pl.Series:

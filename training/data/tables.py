@@ -6,6 +6,7 @@ can, the row and the column; rows are counted from 1, a header is no row.
 
 import csv
 import gzip
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,5 +200,9 @@ def _refuse_ragged_row(path: Path, separator: str) -> None:
                         f"{path}: data row {row} (counted from 1) has {len(fields)} fields, the "
                         f"header {num_columns}; put text that holds {separator!r} in double quotes"
                     )
-    except (csv.Error, OSError, EOFError):
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadInputError(
+            f"{path}: no whole gzip file ({error}); was the copy cut short? Copy it again"
+        ) from error
+    except (csv.Error, OSError):
         return  # not the reason: the caller tells what Polars said

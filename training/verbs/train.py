@@ -51,7 +51,11 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run was.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the record of the run here.")] = None,
 ) -> None:
-    """Train a model; write a bundle to OUT/<version>/ and point OUT/CURRENT at it."""
+    """Train a model; write a bundle to OUT/<version>/ and point OUT/CURRENT at it.
+
+    One run at a time may write to OUT. Ctrl-C keeps the best epoch so far and ends with code 1;
+    after it, or after a crash, the same command with --resume goes on.
+    """
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -73,6 +77,8 @@ def train(
     experiment = train_and_tell(dataset, resolved, out, resume=resume)
     if json:
         write_json(json, experiment.to_dict())
+    if experiment.result.interrupted:
+        raise typer.Exit(1)
 
 
 def train_and_tell(

@@ -85,6 +85,8 @@ def tune(
     if json:
         about = {"data": dataset.name, "fingerprint": dataset.fingerprint}
         write_json(json, about | _record(search, tuning))
+    if tuning.interrupted:
+        raise typer.Exit(1)
 
 
 def _given(config: Path | None, pairs: list[str] | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A bundle is refused, with the reason by name, whenever it is not what its trainer wrote."""
 
-import errno
 import hashlib
 import io
 import json
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from service import canaries, checkpoint
 from service.catalog import Catalog
-from service.checkpoint import CATALOG, MANIFEST, POINTER, USERS, WEIGHTS, build_model, load
+from service.checkpoint import CATALOG, MANIFEST, USERS, WEIGHTS, build_model, load
 from service.errors import (
     CanaryMismatchError,
     CatalogMismatchError,
@@ -35,6 +34,7 @@ from service.errors import (
 )
 from service.histories import UNKNOWN_USER, History
 from service.manifest import FORMAT_VERSION, FileRecord, Manifest
+from service.publication import POINTER
 from service.ranker import ModelRanker
 
 NUM_ITEMS = 12
@@ -110,24 +110,6 @@ def test_the_pointer_names_the_newest_bundle(bundle: Path) -> None:
 
 def test_nothing_temporary_is_left_behind(bundle: Path) -> None:
     assert sorted(path.name for path in bundle.parent.iterdir()) == sorted([bundle.name, POINTER])
-
-
-def test_a_disk_that_fills_up_leaves_the_old_model_in_place(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = sorted(bundle.parent.iterdir())
-    write = checkpoint._write_durably
-
-    def full_at_the_catalogue(path: Path, content: bytes) -> None:
-        if path.name == CATALOG:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
-
-    monkeypatch.setattr(checkpoint, "_write_durably", full_at_the_catalogue)
-    with pytest.raises(OSError, match="No space left"):
-        write_bundle(bundle.parent, seed=1)
-    assert sorted(bundle.parent.iterdir()) == before
-    assert load(bundle.parent).version == bundle.name
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, CATALOG, USERS, "canaries.json"])

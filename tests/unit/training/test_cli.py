@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 
 from service.settings import Settings
 from training import cli
+from training.progress import TrainingProgress
 from training.verbs import bundles
 from training.verbs import demo as verb_demo
 
@@ -148,6 +150,34 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert message in error
     assert "Traceback" not in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_ctrl_c_ends_with_code_one_and_a_run_that_had_an_epoch_can_be_resumed(
+    foldin: Foldin,
+    log: Path,
+    epoch: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, seen = log.parent / "models", count(1)
+    command = ["train", *small(log), "--model", "cdae", "--out", out]
+
+    def interrupted(self: TrainingProgress, users: float) -> None:
+        del self, users
+        if next(seen) >= epoch:  # one step an epoch: 48 users
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "on_step", interrupted)
+        assert foldin(*command) == 1
+    printed = capsys.readouterr()
+    assert "interrupted" in printed.out + printed.err
+    assert "Traceback" not in printed.err
+    assert (out / "CURRENT").exists() == (epoch == 2)
+    if epoch == 2:
+        assert "train --resume goes on" in printed.out
+    assert foldin(*command, *(["--resume"] if epoch == 2 else [])) == 0
 
 
 @pytest.mark.parametrize("verb", ["verify", "inspect"])

@@ -3,7 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -12,15 +12,18 @@ from rich.console import Console
 from service import canaries, checkpoint
 from service.catalog import Catalog
 from service.ranker import ModelRanker
-from training import baselines
+from training import baselines, experiment
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
 from training.data.split import Split
-from training.errors import BadInputError
+from training.errors import BadInputError, TrainingDivergedError
 from training.evaluate import evaluate
 from training.experiment import Experiment, run_experiment
+from training.fitting import fit
+from training.loop import TrainingResult
 from training.metrics import RankingMetrics
 from training.progress import TrainingProgress, metrics_table, results_table
+from training.state import STATE_FILE
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "multvae": {"latent_dim": 8, "hidden_dims": [16], "batch_size": 50, "epochs": 3},
@@ -112,6 +115,42 @@ def test_a_finished_run_leaves_a_bundle_and_nothing_to_resume(
     assert {path.name for path in tmp_path.iterdir()} == {experiment.bundle.name, "CURRENT"}
     with pytest.raises(BadInputError, match="nothing to resume"):
         run(dataset, "multvae", tmp_path, resume=True)
+
+
+def test_a_run_that_is_stopped_while_the_rivals_are_measured_can_be_resumed(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bundle is there, its record is not yet."""
+
+    def interrupted(dataset: Dataset) -> NoReturn:
+        del dataset
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "measure_rivals", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, "cdae", tmp_path)
+    first = checkpoint.load(tmp_path)
+    resumed, _ = run(dataset, "cdae", tmp_path, resume=True)
+    again = checkpoint.load(tmp_path)
+    assert resumed.baselines
+    assert again.manifest.files == first.manifest.files
+
+
+@pytest.mark.parametrize("value", [np.nan, 3e38])
+def test_a_model_that_is_not_finite_or_answers_so_is_not_exported(
+    dataset: Dataset, tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(*arguments: Any) -> TrainingResult:  # noqa: ANN401 - as of fit
+        result = fit(*arguments)
+        result.model.state_dict()["item_bias_I"].fill_(value)
+        result.model.state_dict()["item_vectors_IH"].fill_(value)
+        return result
+
+    monkeypatch.setattr(experiment, "fit", spoilt)
+    with pytest.raises(TrainingDivergedError, match="nothing was exported: lower learning_rate"):
+        run(dataset, "cdae", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {STATE_FILE}
 
 
 def test_a_hybrid_tells_whose_epoch_a_line_is_of_and_keeps_every_curve(

@@ -261,6 +261,16 @@ def test_the_best_epoch_by_validation_ndcg_is_kept_and_patience_ends_the_run(
     assert valid.ndcg_at_100 == pytest.approx(max(curve), abs=1e-12)
 
 
+def test_weights_that_the_last_step_spoils_stop_the_run_before_they_are_kept(
+    planted_split: Split, tmp_path: Path
+) -> None:
+    one_step = config(epochs=1, batch_size=10_000, learning_rate=1e38)
+    resumable = Resumable(tmp_path, "run", resume=False)
+    with pytest.raises(TrainingDivergedError, match=r"no longer finite after epoch 1.*learning_"):
+        train(one_step, RankingTask(planted_split), Listener(), resumable)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(planted_split: Split) -> None:
     spoilt = planted_split.train.copy()
     spoilt.data[7] = np.inf

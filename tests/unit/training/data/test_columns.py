@@ -40,6 +40,21 @@ def test_an_empty_id_is_named_by_row_and_column(ids: list[Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("odd", ["nan", "NaN", " -Inf", "Infinity", "None", "NULL"])
+def test_what_stands_for_no_number_is_no_id_among_numbers(odd: str) -> None:
+    with pytest.raises(BadInputError) as refusal:
+        id_column(table_of(["7", odd, "12"]), "ours")
+    assert str(refusal.value) == (
+        f"log.csv: data row 2 (counted from 1), column 'theirs': {odd!r} is no id, all others are "
+        "numbers; fill it in or leave the row out"
+    )
+
+
+@pytest.mark.parametrize("ids", [["nan", "inf", "anna"], ["nan", "7", "anna"], ["null", "x-1"]])
+def test_among_names_nan_is_a_name(ids: list[str]) -> None:
+    assert id_column(table_of(ids), "ours").to_list() == ids
+
+
 @pytest.mark.parametrize(
     ("ids", "kind"), [([1.0, 2.0], "Float64"), ([True], "Boolean"), ([[1]], "List")]
 )

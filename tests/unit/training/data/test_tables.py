@@ -116,7 +116,16 @@ def test_a_packed_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     lines = b"".join(f"{n},{n * 7919 % 1000}\n".encode() for n in range(1000))
     packed = gzip.compress(b"user_id,item_id\n" + lines)
     message = refusal_of(tmp_path / "log.csv.gz", packed[: len(packed) // 2])
-    assert message.startswith("cannot be read as .csv.gz: ")
+    assert message.startswith("no whole gzip file ")
+    assert message.endswith("; was the copy cut short? Copy it again")
+
+
+@pytest.mark.parametrize("place", range(12, 160, 7))
+def test_a_packed_file_with_a_changed_byte_is_refused(tmp_path: Path, place: int) -> None:
+    lines = b"".join(b"%d,%d\n" % (number, number * 7919 % 977) for number in range(60))
+    packed = bytearray(gzip.compress(b"user_id,item_id\n" + lines, mtime=0))
+    packed[place] ^= 0x55
+    refusal_of(tmp_path / "log.csv.gz", bytes(packed))
 
 
 def test_an_open_quote_is_refused_in_one_line(tmp_path: Path) -> None:

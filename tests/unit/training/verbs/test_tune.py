@@ -103,6 +103,7 @@ def test_a_search_without_a_finished_run_has_no_best_settings(
     monkeypatch.setattr(TuningProgress, "on_step", interrupted)
     record = tmp_path / "tuned.json"
     done = foldin("tune", log, "--model", "multvae", "--out", tmp_path, "--json", record, *SMALL)
+    assert done.exit_code == 1
     assert "interrupted: the same command goes on from here" in done.output
     assert "there are no best settings" in done.output
     assert json.loads(record.read_text())["best"] is None
