@@ -18,6 +18,7 @@ from service.inference.engine import Engine, Job, Observe
 from service.ranker import ModelRanker
 from service.retrieval.base import Wanted
 from service.retrieval_mode import FoundRetrieval, RetrievalMode, find_retrieval
+from service.shelf import Shelf
 from service.telemetry import Telemetry
 
 # The first run of a batch size may pick a kernel or grow an allocator.
@@ -35,6 +36,7 @@ class Served:
         retriever_name: How its items are found, as ``/models`` shows it.
         recall: Share of the exact lists that this way finds, measured when it was loaded.
         version: The bundle's name, as answers give it.
+        shelf: Which of its items a filter lets through.
         user_index_of: The users with a row of their own in the model, by the customer's id.
     """
 
@@ -43,11 +45,13 @@ class Served:
     retriever_name: str
     recall: float
     version: str = field(init=False)
+    shelf: Shelf = field(init=False, repr=False)
     user_index_of: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Asked for by every answer, and put together from a date and a digest.
         object.__setattr__(self, "version", self.checkpoint.version)
+        object.__setattr__(self, "shelf", Shelf(self.checkpoint.catalog))
         user_ids = self.checkpoint.user_ids
         user_index_of = {user_id: user_index for user_index, user_id in enumerate(user_ids)}
         object.__setattr__(self, "user_index_of", user_index_of)

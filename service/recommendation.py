@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TypeAlias, final
+from typing import Final, Literal, Protocol, Self, TypeAlias, final
 
 from service.catalog import Catalog
 from service.retrieval.base import TopK
@@ -85,6 +85,25 @@ class PostedHistory:
 
 @final
 @dataclass(frozen=True, slots=True)
+class CategoryFilter:
+    """Which categories the items of a list may have; empty parts ask for nothing.
+
+    Attributes:
+        any: An item has at least one of them.
+        all: An item has every one of them.
+        none: An item has none of them.
+    """
+
+    any: tuple[str, ...] = ()
+    all: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
+
+
+EVERY_CATEGORY: Final = CategoryFilter()
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Query:
     """One request for a list.
 
@@ -94,6 +113,8 @@ class Query:
         user_id: Whose latent to use, or to refresh from the posted history.
         k: Items wanted, at least 1.
         exclude_items: Ids that may not come back, besides the seen ones.
+        candidate_items: Ids that alone may come back; None: those of the whole catalogue.
+        categories: Of the items that may come back.
         exclude_seen: Whether items of the history may not come back.
         strict: Whether an unknown id is an error, not a line in the answer.
         fallback: Whether a popularity list may stand in for the model.
@@ -104,6 +125,8 @@ class Query:
     user_id: str | None
     k: int
     exclude_items: tuple[str, ...] = ()
+    candidate_items: tuple[str, ...] | None = None
+    categories: CategoryFilter = EVERY_CATEGORY
     exclude_seen: bool = True
     strict: bool = False
     fallback: bool = True

@@ -11,6 +11,7 @@ from typing import Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.availability import Availability, always_available
 from service.catalog import UNKNOWN_ITEM, Catalog
 from service.deployment import Deployment, Served
 from service.errors import (
@@ -46,7 +47,7 @@ class Limits:
     """How much one query may ask.
 
     Attributes:
-        max_history: Entries in ``history``, and ids in ``exclude_items``.
+        max_history: Entries in ``history``, and ids in each other list of a query.
         max_k: Items wanted.
     """
 
@@ -58,11 +59,16 @@ class Limits:
 
         Raises:
             TooManyResultsError: ``k`` is.
-            HistoryTooLongError: ``history`` or ``exclude_items`` is.
+            HistoryTooLongError: A list of the query is.
         """
         if query.k > self.max_k:
             raise TooManyResultsError(query.k, self.max_k)
-        for field, entries in ("history", query.history), ("exclude_items", query.exclude_items):
+        lists = (
+            ("history", query.history),
+            ("exclude_items", query.exclude_items),
+            ("candidate_items", query.candidate_items),
+        )
+        for field, entries in lists:
             if entries is not None and len(entries) > self.max_history:
                 raise HistoryTooLongError(field, len(entries), self.max_history)
 
@@ -84,6 +90,7 @@ class Recommender:
             the record and return.
         telemetry: Counts lists and what the store did.
         limits: How much one query may ask.
+        availability: Tells what nobody may see now.
         new_id: Draws the ``recommendation_id``.
     """
 
@@ -92,6 +99,7 @@ class Recommender:
     store: LatentStore
     telemetry: Telemetry
     limits: Limits
+    availability: Availability = always_available
     new_id: Callable[[], str] = random_id
 
     async def recommend(self, query: Query, *, bulk: bool = False) -> Recommendation:
@@ -110,7 +118,8 @@ class Recommender:
         if known.unknown_items and query.strict:
             raise UnknownItemsError(known.unknown_items)
         evidence = await self._evidence(query, served, known.posted_N)
-        wanted = _wanted(query, known.excluded_N, evidence)
+        shown_I = served.shelf.shown(query.categories, known.candidate_N, self.availability())
+        wanted = Wanted(query.k, _hidden(query, known.excluded_N, evidence), shown_I)
         if evidence.reason:
             top = _fallback(query, served, evidence.reason, wanted)
         else:
@@ -185,31 +194,38 @@ class _Translation:
     Attributes:
         posted_N: int64, one an entry of the history, ``UNKNOWN_ITEM`` where the catalogue lacks it.
         excluded_N: int64, the excluded items that the catalogue has.
+        candidate_N: int64, the candidates that the catalogue has; None: all items are.
         unknown_items: The ids that it lacks, each once, posted ones first.
     """
 
     posted_N: NDArray[np.int64]
     excluded_N: NDArray[np.int64]
+    candidate_N: NDArray[np.int64] | None
     unknown_items: tuple[str, ...]
 
     @classmethod
     def of(cls, query: Query, catalog: Catalog) -> Self:
         posted = query.history or NOTHING_POSTED
         posted_N, unknown_items = catalog.indices(posted.item_ids)
-        if not query.exclude_items:
-            return cls(posted_N, NO_ITEMS, unknown_items)
-        excluded_N, more_unknown = catalog.indices(query.exclude_items)
-        excluded_N = excluded_N[excluded_N != UNKNOWN_ITEM]
-        return cls(posted_N, excluded_N, tuple(dict.fromkeys((*unknown_items, *more_unknown))))
+        excluded_N, candidate_N = NO_ITEMS, None
+        if query.exclude_items:
+            excluded_N, unknown = catalog.indices(query.exclude_items)
+            excluded_N = excluded_N[excluded_N != UNKNOWN_ITEM]
+            unknown_items += unknown
+        if query.candidate_items is not None:
+            candidate_N, unknown = catalog.indices(query.candidate_items)
+            candidate_N = candidate_N[candidate_N != UNKNOWN_ITEM]
+            unknown_items += unknown
+        return cls(posted_N, excluded_N, candidate_N, tuple(dict.fromkeys(unknown_items)))
 
 
-def _wanted(query: Query, excluded_N: NDArray[np.int64], evidence: Evidence) -> Wanted:
+def _hidden(query: Query, excluded_N: NDArray[np.int64], evidence: Evidence) -> NDArray[np.int64]:
     if not query.exclude_seen:
-        return Wanted(query.k, excluded_N)
+        return excluded_N
     hidden = [
         part_N for part_N in (evidence.liked_N, evidence.disliked_N, excluded_N) if len(part_N)
     ]
-    return Wanted(query.k, hidden[0] if len(hidden) == 1 else np.concatenate([NO_ITEMS, *hidden]))
+    return hidden[0] if len(hidden) == 1 else np.concatenate([NO_ITEMS, *hidden])
 
 
 def _job(query: Query, served: Served, evidence: Evidence, wanted: Wanted) -> Job:

@@ -1,14 +1,16 @@
 """Every setting of the service: environment variables with the prefix ``FOLDIN_``.
 
-The only file that reads the environment.
+The only file that reads the environment, and the files that stand in for it: a secret that an
+orchestrator mounts as ``/run/secrets/foldin_redis_url`` is ``FOLDIN_REDIS_URL``.
 """
 
 import difflib
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, final
+from typing import Annotated, Any, Final, Literal, Self, final
 
+import pydantic_settings
 from pydantic import (
     AfterValidator,
     Field,
@@ -17,13 +19,19 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from service.errors import SettingsError
 from service.latents.redis_address import RedisAddress
 
 PREFIX: Final = "FOLDIN_"
 CGROUP_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+SECRETS: Final = Path("/run/secrets")
 
 # One or more sha256 digests in hex, with commas between them.
 DIGESTS: Final = r"^\s*[0-9a-fA-F]{64}(\s*,\s*[0-9a-fA-F]{64})*\s*$"
@@ -43,15 +51,39 @@ RedisUrl = Annotated[str, AfterValidator(_usable)]
 
 
 @final
+class _Secrets(SecretsSettingsSource):
+    """Settings out of files, where there are any."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Read them."""
+        if not (self.secrets_dir and Path(str(self.secrets_dir)).is_dir()):
+            return {}
+        try:
+            return super().__call__()
+        except pydantic_settings.SettingsError as error:
+            # The type of its cause alone: what cannot be decoded is a piece of the secret.
+            reason = type(error.__cause__).__name__
+            raise SettingsError(f"a file of {SECRETS} cannot be read: {reason}") from None
+
+
+@final
 class Settings(BaseSettings):
-    """What an operator may choose. ``Settings(port=1)`` wins over ``FOLDIN_PORT``.
+    """What an operator may choose.
+
+    ``Settings(port=1)`` wins over the variable ``FOLDIN_PORT``, and that over the file
+    ``/run/secrets/foldin_port``.
 
     Raises:
-        SettingsError: A value is wrong, or a ``FOLDIN_`` variable names no setting.
+        SettingsError: A value is wrong, a ``FOLDIN_`` variable names no setting, or a secret cannot
+            be read.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        secrets_dir=SECRETS,
     )
 
     model_dir: Path = Path("models")
@@ -80,6 +112,10 @@ class Settings(BaseSettings):
     """How the best items are found. exact: products in float32; int8: products in integers, then
     the same exact lists; ann: an index for very large catalogues, whose lists may miss items; auto
     takes int8 where it is faster than exact."""
+
+    unavailable_file: Path | None = None
+    """Ids of items that no list may hold now, one a line. The file may be replaced at any time (by
+    a rename): the next list of every worker goes by the new one."""
 
     max_batch: Count = 32
     """Rows that one run of the engine answers. Larger: more throughput under load, and
@@ -141,6 +177,18 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines that are written; info has one line a request."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no such file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it warns of no folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Name where values come from, the first that has one wins; pydantic calls this."""
+        return init_settings, env_settings, _Secrets(settings_cls)
 
     @property
     def threads_per_worker(self) -> int:

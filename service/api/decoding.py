@@ -13,14 +13,14 @@ anything else to pydantic, and a test holds the two together.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal, TypeGuard, final
+from typing import Annotated, Final, Literal, TypeAlias, TypeGuard, final
 
 import msgspec
 
-from service.api.schemas import RecommendRequest
+from service.api.schemas import MAX_CATEGORIES, MAX_CATEGORY_LENGTH, RecommendRequest
 from service.api.validation import from_json
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from service.recommendation import PostedHistory, Query
+from service.recommendation import EVERY_CATEGORY, CategoryFilter, PostedHistory, Query
 
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
@@ -39,6 +39,21 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     weight: Annotated[float, msgspec.Meta(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
+_CategoryNames: TypeAlias = Annotated[
+    list[Annotated[str, msgspec.Meta(max_length=MAX_CATEGORY_LENGTH)]],
+    msgspec.Meta(max_length=MAX_CATEGORIES),
+]
+
+
+@final
+class _Categories(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What ``CategoryChoice`` is."""
+
+    any: _CategoryNames = []
+    all: _CategoryNames = []
+    none: _CategoryNames = []
+
+
 @final
 class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What ``RecommendRequest`` is."""
@@ -47,6 +62,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     user_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | int | None = None
     k: Annotated[int, msgspec.Meta(ge=1)] = 20
     exclude_items: list[str | int] = []
+    candidate_items: list[str | int] | None = None
+    categories: _Categories | None = None
     exclude_seen: bool = True
     on_unknown: Literal["ignore", "error"] = "ignore"
     fallback: bool = True
@@ -101,11 +118,19 @@ def _query(body: _Body, max_history: int) -> Query:
         user_id=None if body.user_id is None else _texts([body.user_id])[0],
         k=body.k,
         exclude_items=_texts(body.exclude_items),
+        candidate_items=None if body.candidate_items is None else _texts(body.candidate_items),
+        categories=_categories(body.categories),
         exclude_seen=body.exclude_seen,
         strict=body.on_unknown == "error",
         fallback=body.fallback,
         model=body.model,
     )
+
+
+def _categories(given: _Categories | None) -> CategoryFilter:
+    if given is None:
+        return EVERY_CATEGORY
+    return CategoryFilter(tuple(given.any), tuple(given.all), tuple(given.none))
 
 
 def _posted(entries: list[str | int | _Entry]) -> PostedHistory:

@@ -1,14 +1,14 @@
 """What requests and answers look like: validation on the way in, documentation both ways."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeAlias, final
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, final
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from service.errors import HistoryTooLongError
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from service.recommendation import PostedHistory, Query
+from service.recommendation import EVERY_CATEGORY, CategoryFilter, PostedHistory, Query
 
 OnUnknown: TypeAlias = Literal["ignore", "error"]
 
@@ -77,6 +77,26 @@ class HistoryObject(Message):
 Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_right")]
 
 
+MAX_CATEGORY_LENGTH: Final = 256
+MAX_CATEGORIES: Final = 100
+Category: TypeAlias = Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)]
+Categories: TypeAlias = Annotated[list[Category], Field(max_length=MAX_CATEGORIES, fail_fast=True)]
+
+
+@final
+class CategoryChoice(Message):
+    """Which categories the items of a list may have; a category that no item has is no error."""
+
+    any: Categories = []
+    """Only items with at least one of these."""
+
+    all: Categories = []
+    """Only items with every one of these."""
+
+    none: Categories = []
+    """No item with any of these."""
+
+
 class ListOptions(BaseModel):
     """How a list should be, in a body or as query parameters."""
 
@@ -87,6 +107,9 @@ class ListOptions(BaseModel):
 
     exclude_items: Annotated[list[ItemId], Field(fail_fast=True)] = []
     """Items that may not come back; as a query parameter, repeat it for each."""
+
+    candidate_items: Annotated[list[ItemId] | None, Field(fail_fast=True)] = None
+    """The items to choose among; unset: all of the catalogue."""
 
     exclude_seen: bool = True
     """Whether items of the history stay out of the list."""
@@ -100,6 +123,10 @@ class ListOptions(BaseModel):
     model: ModelName | None = None
     """Which model to ask; GET /models lists them. Unset: the default one."""
 
+    def category_filter(self) -> CategoryFilter:
+        """Give what is asked of the categories of items."""
+        return EVERY_CATEGORY
+
     def query_for(self, history: PostedHistory | None, user_id: str | None) -> Query:
         """Ask the use case's question about a history, a user or both."""
         return Query(
@@ -107,6 +134,8 @@ class ListOptions(BaseModel):
             user_id=user_id,
             k=self.k,
             exclude_items=tuple(self.exclude_items),
+            candidate_items=None if self.candidate_items is None else tuple(self.candidate_items),
+            categories=self.category_filter(),
             exclude_seen=self.exclude_seen,
             strict=self.on_unknown == "error",
             fallback=self.fallback,
@@ -126,11 +155,21 @@ class RecommendRequest(ListOptions):
     user_id: UserId | None = None
     """Without a history: whose kept history to use. With one: for whom to keep it."""
 
+    categories: CategoryChoice | None = None
+    """Which categories the items may have; unset: any."""
+
     @model_validator(mode="after")
     def _has_history_or_user(self) -> Self:
         if self.history is None and self.user_id is None:
             raise PydanticCustomError("missing", "give a history, a user_id or both")
         return self
+
+    def category_filter(self) -> CategoryFilter:
+        """Give what is asked of the categories of items."""
+        asked = self.categories
+        if asked is None:
+            return EVERY_CATEGORY
+        return CategoryFilter(tuple(asked.any), tuple(asked.all), tuple(asked.none))
 
     def to_query(self, max_history: int) -> Query:
         """Turn the request into the use case's question.
@@ -159,6 +198,21 @@ class BatchRequest(Message):
 @final
 class UserParameters(ListOptions):
     """How a list for a known user should be, as query parameters."""
+
+    categories_any: Categories = []
+    """Only items with at least one of these categories; repeat it for each."""
+
+    categories_all: Categories = []
+    """Only items with every one of these categories."""
+
+    categories_none: Categories = []
+    """No item with any of these categories."""
+
+    def category_filter(self) -> CategoryFilter:
+        """Give what is asked of the categories of items."""
+        return CategoryFilter(
+            tuple(self.categories_any), tuple(self.categories_all), tuple(self.categories_none)
+        )
 
 
 @final

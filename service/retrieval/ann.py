@@ -116,7 +116,7 @@ class ApproximateRetriever:
 
         Powers of two, so that most rows of a batch are searched together.
         """
-        needed = _num_scored(want.k) + len(np.unique(want.hidden_item_index))
+        needed = _num_scored(want.k) + len(want.hidden())
         return 1 << (needed - 1).bit_length()
 
     def _is_shallow(self, depth: int) -> bool:
@@ -140,7 +140,7 @@ class ApproximateRetriever:
         }
 
     def _expected_length(self, want: Wanted) -> int:
-        return min(want.k, self._num_items - len(np.unique(want.hidden_item_index)))
+        return min(want.k, self._num_items - len(want.hidden()))
 
     def _tuned(self, query_SH: Tensor) -> float:
         """Choose the lists to scan; give the recall that they have."""
@@ -187,7 +187,7 @@ def _shown(
     """Keep the best candidates of each row that may be shown: items, and which of them count."""
     shown_BN = item_BN >= 0
     for row, want in enumerate(wanted):
-        shown_BN[row] &= ~np.isin(item_BN[row], want.hidden_item_index)
+        shown_BN[row] &= ~np.isin(item_BN[row], want.hidden())
     num_scored_B = np.array([_num_scored(want.k) for want in wanted])
     order_BC = np.argsort(~shown_BN, axis=1, kind="stable")[:, : num_scored_B.max()]
     item_BC = np.take_along_axis(item_BN, order_BC, axis=1).clip(min=0)

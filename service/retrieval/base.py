@@ -19,10 +19,20 @@ class Wanted:
     Attributes:
         k: How many items, at least 1; more than there are is fine.
         hidden_item_index: int64; items that may not come back (seen, excluded), in any order.
+        shown_I: The items that may come back at all, as a filter has them; None: all. Read-only,
+            and as a rule shared by many rows.
     """
 
     k: int
     hidden_item_index: NDArray[np.int64]
+    shown_I: NDArray[np.bool_] | None = None
+
+    def hidden(self) -> NDArray[np.int64]:
+        """List all items that may not come back, each once, in order."""
+        hidden_N = np.unique(self.hidden_item_index)
+        if self.shown_I is None:
+            return hidden_N
+        return np.union1d(hidden_N, np.flatnonzero(~self.shown_I))
 
 
 @final

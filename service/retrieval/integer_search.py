@@ -4,8 +4,9 @@ One onnxruntime graph, and so one call a batch: between the dozens of calls that
 thread would wait for the interpreter each time, while the event loop holds it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 import numpy as np
 import torch
@@ -27,6 +28,10 @@ SAFETY: Final = np.float32(1 + 1e-4)
 ITEMS_A_BLOCK: Final = 32
 # 64 products of 1 and 1 make 64; clipped, less than 1.
 UNCLIPPED: Final = 63.9
+
+
+# A filter a row, where there is one.
+Shown: TypeAlias = Sequence[NDArray[np.bool_] | None]
 
 
 @final
@@ -91,24 +96,43 @@ class IntegerSearch:
         self, items: QuantizedItems, vectors_IH: Tensor, bias_I: Tensor, threads: int
     ) -> None:
         self._vectors_IH = vectors_IH.numpy()
+        self._bias_1I = bias_I.numpy()[None]
         self._session = open_session(_graph(items, bias_I.numpy()), threads)
         self.most_candidates = len(bias_I) // ITEMS_A_BLOCK or len(bias_I)
 
-    def __call__(self, query_BH: Tensor, hidden_N: NDArray[np.int64], count: int) -> Found:
+    def __call__(
+        self, query_BH: Tensor, hidden_N: NDArray[np.int64], count: int, shown: Shown = ()
+    ) -> Found:
         """Search with B queries.
 
         Args:
             query_BH: float32.
             hidden_N: Cells ``row * I + item`` whose items may not be found, each once.
             count: C, ``most_candidates`` at most.
+            shown: bool [I] a row, the items that may be found; None: all. Empty: all in all rows.
         """
         feed = {
             "query_BH": query_BH.numpy(),
             "hidden_N1": hidden_N[:, None],
             "count": np.array([count], dtype=np.int64),
+            "bias_XI": self._filtered(shown),
             "vectors_IH": self._vectors_IH,
         }
         return Found(*(torch.from_numpy(output) for output in self._session.run(None, feed)))
+
+    def _filtered(self, shown: Shown) -> NDArray[np.float32]:
+        """Give the bias of all rows, or each row its own: -inf is left of what a filter hides.
+
+        The bias is added anyway, so that a filter costs the making of its row and nothing else.
+        """
+        if all(shown_I is None for shown_I in shown):
+            return self._bias_1I
+        hidden = np.float32(-np.inf)
+        rows = [
+            self._bias_1I[0] if shown_I is None else np.where(shown_I, self._bias_1I[0], hidden)
+            for shown_I in shown
+        ]
+        return np.stack(rows)
 
 
 def largest_weight() -> int:
@@ -128,7 +152,7 @@ def largest_weight() -> int:
 def _graph(items: QuantizedItems, bias_I: NDArray[np.float32]) -> bytes:
     op = OnnxGraph()
     num_items, hidden_dim = items.weight_IH.shape
-    bound_BI = _hidden(op, _bounds(op, items, op.constant(bias_I)), num_items)
+    bound_BI = _hidden(op, _bounds(op, items), num_items)
     bound_BC, item_BC = _candidates(op, bound_BI, num_items)
     vectors_BCH = op.cast(op("Gather", "vectors_IH", item_BC), np.float64)
     query_BH1 = op("Unsqueeze", op.cast("query_BH", np.float64), op.integers(2))
@@ -140,6 +164,7 @@ def _graph(items: QuantizedItems, bias_I: NDArray[np.float32]) -> bytes:
             "query_BH": (np.float32, ("B", hidden_dim)),
             "hidden_N1": (np.int64, ("N", 1)),
             "count": (np.int64, (1,)),
+            "bias_XI": (np.float32, ("X", num_items)),
             "vectors_IH": (np.float32, (num_items, hidden_dim)),
         },
         outputs={
@@ -151,7 +176,7 @@ def _graph(items: QuantizedItems, bias_I: NDArray[np.float32]) -> bytes:
     )
 
 
-def _bounds(op: OnnxGraph, items: QuantizedItems, bias_I: str) -> str:
+def _bounds(op: OnnxGraph, items: QuantizedItems) -> str:
     """``scale_i t (a . w_i + e) + b_i``, see ``quantized.py``."""
     query_BH, along_H = "query_BH", op.integers(1)
     largest_B1 = op("ReduceMax", op("Abs", query_BH), along_H, keepdims=1)
@@ -171,7 +196,7 @@ def _bounds(op: OnnxGraph, items: QuantizedItems, bias_I: str) -> str:
     sum_BI = op("MatMulInteger", shifted_BH, weight_HI, op.constant(np.uint8(ZERO_POINT)))
     reach_BI = op("Add", op.cast(sum_BI, np.float32), op("Div", error_B1, scale_B1))
     scaled_BI = op("Mul", op("Mul", reach_BI, scale_B1), op.constant(items.scale_I))
-    return op("Add", scaled_BI, bias_I)
+    return op("Add", scaled_BI, "bias_XI")
 
 
 def _hidden(op: OnnxGraph, bound_BI: str, num_items: int) -> str:

@@ -11,7 +11,8 @@ def most_popular(catalog: Catalog, wanted: Wanted) -> TopK:
 
     The score is the number of training users that have the item.
     """
-    shown_I = np.ones(len(catalog), dtype=bool)
+    everything_I = np.ones(len(catalog), dtype=bool)
+    shown_I = everything_I if wanted.shown_I is None else wanted.shown_I.copy()
     shown_I[wanted.hidden_item_index] = False
     order_I = catalog.by_popularity_I
     item_index_K = order_I[shown_I[order_I]][: wanted.k]

@@ -84,7 +84,8 @@ class QuantizedRetriever:
         count = self._certificate.num_candidates(wanted)
         # The search picks before a linear part is added, and from few blocks no long list.
         picks = added_BI is None and count <= self.search.most_candidates
-        found = self.search(query_BH, hidden_N, count if picks else 1)
+        shown = [want.shown_I for want in wanted]
+        found = self.search(query_BH, hidden_N, count if picks else 1, shown)
         candidates = Candidates(found.bound_BC, found.item_BC, found.score_BC) if picks else None
         bound_BI = found.bound_BI if added_BI is None else added_BI + found.bound_BI
         slack_B = ROUNDINGS * FLOAT32_UNIT * self._scores.reach_B(query_BH)

@@ -36,20 +36,33 @@ def hide(score_BI: Tensor, wanted: Sequence[Wanted]) -> NDArray[np.int64]:
     """Overwrite the scores of hidden items with -inf; count the hidden items of each row."""
     cell_N, num_hidden_B = hidden_cells(wanted, score_BI.shape[1])
     score_BI.view(-1)[to_device(torch.from_numpy(cell_N), score_BI.device)] = -torch.inf
+    for score_I, want in zip(score_BI, wanted, strict=True):
+        if want.shown_I is not None:
+            hidden_I = to_device(torch.from_numpy(~want.shown_I), score_BI.device)
+            score_I.masked_fill_(hidden_I, -torch.inf)
     return num_hidden_B
 
 
 def hidden_cells(
     wanted: Sequence[Wanted], num_items: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the hidden cells of a B x I matrix, each once, and count those of each row."""
+    """Number the hidden cells of a B x I matrix, each once, and count those of each row.
+
+    Cells that a filter hides are counted and not numbered: they may be nearly all.
+    """
     length_B = [len(want.hidden_item_index) for want in wanted]
     row_N = np.repeat(np.arange(len(wanted)), length_B)
     item_N = np.concatenate([want.hidden_item_index for want in wanted]).astype(np.int64)
     cell_N = row_N * num_items + item_N
     if not bool((np.diff(cell_N) > 0).all()):  # as a rule each row comes sorted and unique
         cell_N = np.unique(cell_N)
-    return cell_N, np.bincount(cell_N // num_items, minlength=len(wanted))
+    num_hidden_B = np.bincount(cell_N // num_items, minlength=len(wanted))
+    for row, want in enumerate(wanted):
+        if want.shown_I is not None:
+            first, end = np.searchsorted(cell_N, [row * num_items, (row + 1) * num_items])
+            hidden_too = np.count_nonzero(want.shown_I[cell_N[first:end] - row * num_items])
+            num_hidden_B[row] = num_items - np.count_nonzero(want.shown_I) + hidden_too
+    return cell_N, num_hidden_B
 
 
 def ordered_top_k(score_BI: Tensor, k: int) -> tuple[Items, Scores]:

@@ -1,24 +1,30 @@
 """The README's table of settings is what the code says."""
 
-import re
+import subprocess
+import sys
 from pathlib import Path
 
 from service.settings import PREFIX, Settings
+from service.settings_table import settings_table
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-ROW = re.compile(rf"^\| `({PREFIX}\w+)` \| (.*?) \| (.*) \|$", re.MULTILINE)
-
-
-def rows_of_the_code() -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
-        rows.append((PREFIX + name.upper(), default, " ".join((field.description or "").split())))
-    return rows
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
-    expected = "\n".join(
-        f"| `{name}` | {default} | {text} |" for name, default, text in rows_of_the_code()
-    )
-    assert ROW.findall(README) == rows_of_the_code(), f"the table should read:\n{expected}"
+def test_the_table_of_settings_is_the_generated_one() -> None:
+    table = settings_table()
+    assert table in README, f"python -m service.settings_table writes:\n{table}"
+
+
+def test_the_readme_has_no_row_of_a_setting_beside_the_table() -> None:
+    assert README.count(f"| `{PREFIX}") == len(Settings.model_fields)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_command_writes_the_table() -> None:
+    command = [sys.executable, "-m", "service.settings_table"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == settings_table()

@@ -68,17 +68,21 @@ def wishes(draw: st.DrawFn) -> Wanted:
     num_hidden = draw(st.sampled_from([0, 1, 30, 200, 3000, NUM_ITEMS - 5, NUM_ITEMS]))
     hidden_N = generator.choice(NUM_ITEMS, num_hidden, replace=False)
     k = draw(st.sampled_from([1, 2, 20, 100, 700, NUM_ITEMS + 3]))
-    return Wanted(k, np.concatenate([hidden_N, hidden_N[:3]]))
+    share = draw(st.sampled_from([None, 0.0, 0.001, 0.1, 0.9, 1.0]))
+    shown_I = None if share is None else generator.random(NUM_ITEMS) < share
+    return Wanted(k, np.concatenate([hidden_N, hidden_N[:3]]), shown_I)
 
 
 BATCHES = st.lists(wishes(), min_size=1, max_size=NUM_ROWS)
 
 
 def assert_kept(top: TopK, want: Wanted, score_I: Tensor) -> None:
-    num_eligible = NUM_ITEMS - len(np.unique(want.hidden_item_index))
+    eligible = np.ones(NUM_ITEMS, dtype=bool) if want.shown_I is None else want.shown_I.copy()
+    eligible[want.hidden_item_index] = False
+    num_eligible = np.count_nonzero(eligible)
     items = top.item_index_K.tolist()
     assert len(items) == len(set(items)) == min(want.k, num_eligible)
-    assert not set(items).intersection(want.hidden_item_index.tolist())
+    assert eligible[items].all()
     assert top.item_index_K.dtype == np.int64
     assert top.score_K.dtype == np.float32
     # The score is the item's own, rounded once; equal ones stand in the order of their index.

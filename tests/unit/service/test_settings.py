@@ -128,3 +128,42 @@ def test_without_cgroups_or_affinity_the_machine_counts(
 
 def test_every_setting_is_explained() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(Settings.model_config, "secrets_dir", tmp_path)
+    return tmp_path
+
+
+def test_a_file_stands_in_for_a_variable(secrets: Path) -> None:
+    (secrets / "foldin_redis_url").write_text("redis://:pa55@redis:6379/0\n")
+    (secrets / "redis.conf").write_text("another's")
+    assert Settings().redis_url == "redis://:pa55@redis:6379/0"
+
+
+def test_a_variable_wins_over_a_file(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (secrets / "foldin_port").write_text("9000")
+    monkeypatch.setenv("FOLDIN_PORT", "9001")
+    assert Settings().port == 9001
+
+
+def test_without_a_folder_of_secrets_nothing_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Settings.model_config, "secrets_dir", tmp_path / "none")
+    assert Settings().redis_url is None
+
+
+def test_a_secret_that_cannot_be_read_is_one_line_without_the_secret(secrets: Path) -> None:
+    (secrets / "foldin_redis_url").write_bytes(b"pa55\xff")
+    with pytest.raises(SettingsError) as caught:
+        Settings()
+    assert str(caught.value) == "a file of /run/secrets cannot be read: UnicodeDecodeError"
+
+
+def test_a_wrong_secret_is_named_without_its_value(secrets: Path) -> None:
+    (secrets / "foldin_redis_url").write_text("http://:pa55@redis")
+    with pytest.raises(SettingsError, match=r"^FOLDIN_REDIS_URL: ") as caught:
+        Settings()
+    assert "pa55" not in str(caught.value)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.api.decoding import _Body, _Entry, plain_query, query_from_json
-from service.api.schemas import HistoryObject, RecommendRequest
+from service.api.decoding import _Body, _Categories, _Entry, plain_query, query_from_json
+from service.api.schemas import CategoryChoice, HistoryObject, RecommendRequest
 from service.api.validation import from_json
 from service.errors import HistoryTooLongError, InvalidRequestError
 from service.recommendation import Query
@@ -43,6 +43,11 @@ PLACES = (
     '{"user_id":"u","k":%s}',
     '{"user_id":"u","exclude_items":%s}',
     '{"user_id":"u","exclude_items":["i1",%s]}',
+    '{"user_id":"u","candidate_items":%s}',
+    '{"user_id":"u","candidate_items":["i1",%s]}',
+    '{"user_id":"u","categories":%s}',
+    '{"user_id":"u","categories":{"any":%s}}',
+    '{"user_id":"u","categories":{"none":[%s],"all":["i1"]}}',
     '{"user_id":"u","exclude_seen":%s}',
     '{"user_id":"u","on_unknown":%s}',
     '{"user_id":"u","fallback":%s}',
@@ -86,6 +91,8 @@ bodies = objects(
         "user_id": ids,
         "k": numbers | scalars,
         "exclude_items": lists(ids) | scalars,
+        "candidate_items": lists(ids) | scalars,
+        "categories": objects({"any": lists(texts), "all": lists(texts), "none": scalars}),
         "exclude_seen": flags,
         "on_unknown": texts,
         "fallback": flags,
@@ -145,6 +152,7 @@ def test_no_bytes_mean_anything_to_the_fast_way_alone(content: bytes) -> None:
         {"history": [{"item_id": "i1", "rating": 5}, {"item_id": 2, "weight": 0.5}, "i3"]},
         {"history": [], "exclude_items": [1, "i2"], "exclude_seen": False, "fallback": False},
         {"user_id": "u", "on_unknown": "error", "model": "films"},
+        {"history": ["i1"], "candidate_items": ["i2", 3], "categories": {"any": ["a"], "none": []}},
     ],
 )
 def test_what_callers_post_every_day_takes_the_fast_way(request_: dict[str, object]) -> None:
@@ -159,7 +167,12 @@ def test_a_history_above_the_limit_is_refused_as_ever() -> None:
 
 
 def test_the_fast_way_knows_the_same_fields_and_defaults() -> None:
-    for fast, model in ((_Body, RecommendRequest), (_Entry, HistoryObject)):
+    pairs = (
+        (_Body, RecommendRequest),
+        (_Entry, HistoryObject),
+        (_Categories, CategoryChoice),
+    )
+    for fast, model in pairs:
         assert set(fast.__struct_fields__) == set(model.model_fields)
     entry, documented = _Entry("i1"), HistoryObject(item_id="i1")
     assert (entry.rating, entry.weight) == (documented.rating, documented.weight)
