@@ -95,7 +95,7 @@ class DrainingServer(uvicorn.Server):
         if self._ends_s is None:
             self._on_drain()
             self.config.encoded_headers.append(CLOSE)  # of what is set anew every second
-            self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
+            self.server_state.default_headers.append(CLOSE)  # which requests under way hold, too
             self._ends_s = now_s + (self._grace_s if sig == signal.SIGTERM else 0)
         else:
             self._ends_s = now_s

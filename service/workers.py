@@ -11,13 +11,16 @@ import gc
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
+import stat
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, NoReturn
@@ -35,8 +38,14 @@ from service.settings import Settings
 from service.supervisor import CANNOT_START, Supervisor, let_signals_in
 from service.telemetry import Telemetry, configure_logging, forget_process
 
+if sys.platform != "win32":  # which has one worker only, and nothing to share
+    import fcntl
+
 logger = logging.getLogger(__name__)
 
+METRICS_FOLDER: Final = "foldin-metrics-"
+# A folder that nobody holds may be of a service that starts just now and takes hold at once.
+LEFT_OVER_AFTER_S: Final = 60.0
 THREADS_OF_THIS_PROCESS: Final = Path("/proc/self/task")
 
 
@@ -166,12 +175,41 @@ def _bound(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _metrics_folder() -> Iterator[Path]:
+    _remove_left_over()
     try:
-        folder = tempfile.TemporaryDirectory(prefix="foldin-metrics-")
+        folder = tempfile.TemporaryDirectory(prefix=METRICS_FOLDER)
     except OSError as error:
         raise SettingsError(f"several workers need a temporary folder: {error}") from error
-    with folder as name:
+    with folder as name, _held(Path(name)):
         yield Path(name)
+
+
+def _remove_left_over() -> None:
+    """Remove the folders of services that were killed: nobody else would."""
+    with suppress(OSError):  # no temporary folder: said by who needs one
+        for folder in Path(tempfile.gettempdir()).glob(f"{METRICS_FOLDER}*"):
+            with suppress(OSError):  # held, or gone by now
+                seen = folder.lstat()
+                is_ours = stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid()
+                if is_ours and time.time() - seen.st_mtime > LEFT_OVER_AFTER_S:
+                    with _held(folder):
+                        shutil.rmtree(folder)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder as this service and its forks do; the hold ends with the last of them.
+
+    Raises:
+        OSError: Somebody else holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _end_with_parent() -> None:

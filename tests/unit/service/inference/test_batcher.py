@@ -1,7 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -167,7 +167,7 @@ async def paced(batcher: Batcher, clock: FakeClock, row_s: float, engine: FakeEn
         await ask(batcher, engine, number + 1)
 
 
-@pytest.mark.parametrize(("bulk", "admitted"), [(False, 10), (True, 100)])
+@pytest.mark.parametrize(("bulk", "admitted"), [(False, 8), (True, 80)])
 async def test_a_row_is_refused_when_the_rows_ahead_would_take_too_much_of_its_patience(
     *, bulk: bool, admitted: int
 ) -> None:
@@ -178,12 +178,12 @@ async def test_a_row_is_refused_when_the_rows_ahead_would_take_too_much_of_its_p
         engine.running.clear()
         first = asked(batcher, engine, [1], bulk=bulk)
         await until(engine.running.is_set)
-        # With the one that runs, at 0.101 s each, they take just over half of the patience.
+        # With the one that runs, at 0.101 s each, they take just over the share of the patience.
         more = asked(batcher, engine, range(2, admitted + 1), bulk=bulk)
         await until(lambda: batcher.queue_length == admitted - 1)
         with pytest.raises(OverloadedError) as refusal:
             await ask(batcher, engine, 1000, bulk=bulk)
-        assert refusal.value.retry_after_s == (11 if bulk else 2)
+        assert refusal.value.retry_after_s == (9 if bulk else 1)
         engine._on_run = lambda: 0
         engine.may_go_on.set()
         assert await asyncio.gather(*first, *more) == list(range(1, admitted + 1))
@@ -191,7 +191,7 @@ async def test_a_row_is_refused_when_the_rows_ahead_would_take_too_much_of_its_p
 
 async def test_online_rows_do_not_wait_for_bulk_rows_and_are_not_refused_for_them() -> None:
     engine, clock = FakeEngine(), FakeClock()
-    async with started(make(clock, max_batch=1, max_queue=1000, deadline_s=2)) as batcher:
+    async with started(make(clock, max_queue=1000, deadline_s=2)) as batcher:
         await paced(batcher, clock, 0.1, engine)
         engine.may_go_on.clear()
         bulk = asked(batcher, engine, range(1, 101), bulk=True)
@@ -260,25 +260,6 @@ def test_rows_that_wait_are_estimated_by_batches_of_their_size() -> None:
         batcher._pace.keep(rows, batch_s)
     for waiting, expected_s in ((0, 0), (1, 0.1), (2, 0.2), (7, 0.2), (8, 0.4), (20, 0.6)):
         assert batcher._wait_s(waiting) == pytest.approx(expected_s)
-
-
-@pytest.mark.parametrize(("turn_s", "is_admitted"), [(0.1, True), (0.3, False)])
-async def test_a_busy_event_loop_counts_as_often_as_a_list_passes_over_it(
-    turn_s: float, *, is_admitted: bool
-) -> None:
-    engine, clock = FakeEngine(), FakeClock()
-    async with started(make(clock, deadline_s=2)) as batcher:
-        batcher._deliver([], [], clock.now_s - 2 * turn_s)  # half of the latest counts
-        engine._on_run = lambda: setattr(clock, "now_s", clock.now_s + 0.001)
-        batcher.require_room()  # an idle service lets everybody in
-        engine.may_go_on.clear()
-        (first,) = asked(batcher, engine, [1])
-        await until(engine.running.is_set)
-        clock.now_s += 0.001
-        with nullcontext() if is_admitted else pytest.raises(OverloadedError):
-            batcher.require_room()
-        engine.may_go_on.set()
-        await first
 
 
 async def test_a_row_whose_turn_comes_after_its_deadline_is_dropped() -> None:
