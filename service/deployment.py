@@ -9,6 +9,7 @@ import torch
 
 from service import canaries
 from service.autoencoders.rating_scale import RatingScale
+from service.autoencoders.variational import VariationalAutoencoder
 from service.catalog import Catalog
 from service.checkpoint import Checkpoint, load
 from service.dense_layers import dense_layers_of
@@ -16,7 +17,9 @@ from service.errors import UnknownModelError
 from service.histories import History
 from service.inference.engine import Engine, Job, Observe
 from service.ranker import ModelRanker
+from service.refiner import Refiner
 from service.retrieval.base import Wanted
+from service.retrieval.similar import Neighbours
 from service.retrieval_mode import FoundRetrieval, RetrievalMode, find_retrieval
 from service.shelf import Shelf
 from service.telemetry import Telemetry
@@ -37,6 +40,7 @@ class Served:
         recall: Share of the exact lists that this way finds, measured when it was loaded.
         version: The bundle's name, as answers give it.
         shelf: Which of its items a filter lets through.
+        neighbours: Which of its items are like which.
         user_index_of: The users with a row of their own in the model, by the customer's id.
     """
 
@@ -46,12 +50,14 @@ class Served:
     recall: float
     version: str = field(init=False)
     shelf: Shelf = field(init=False, repr=False)
+    neighbours: Neighbours = field(init=False, repr=False)
     user_index_of: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Asked for by every answer, and put together from a date and a digest.
         object.__setattr__(self, "version", self.checkpoint.version)
         object.__setattr__(self, "shelf", Shelf(self.checkpoint.catalog))
+        object.__setattr__(self, "neighbours", Neighbours(self.checkpoint.model))
         user_ids = self.checkpoint.user_ids
         user_index_of = {user_id: user_index for user_index, user_id in enumerate(user_ids)}
         object.__setattr__(self, "user_index_of", user_index_of)
@@ -82,6 +88,16 @@ class Served:
         model = self.checkpoint.model
         scale: RatingScale | None = model.config.scale if model.reads_ratings else None
         return scale
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether there is anything to draw from."""
+        return isinstance(self.checkpoint.model, VariationalAutoencoder)
+
+    @property
+    def has_item_vectors(self) -> bool:
+        """Whether items can be like each other."""
+        return self.checkpoint.model.item_vectors_IH.shape[1] > 0
 
     @property
     def kept_dim(self) -> int | None:
@@ -199,7 +215,8 @@ def _proven(
     layers = dense_layers_of(checkpoint.model, threads)
     ranker = ModelRanker(checkpoint.model, found.retriever, layers)
     canaries.replay(ranker, checkpoint.canaries)
-    return Served(checkpoint, Engine(ranker, observe), found.retriever.name, found.recall)
+    engine = Engine(ranker, observe, Refiner(ranker, checkpoint.catalog))
+    return Served(checkpoint, engine, found.retriever.name, found.recall)
 
 
 def _warm_up(served: Served) -> None:

@@ -5,8 +5,10 @@ FoldinError
 |  |- EmptyHistoryError              nothing posted is known to the model, and fallback is off
 |  |- TooManyResultsError            k is larger than the service allows
 |  |- HistoryTooLongError            more entries than the service allows
+|  |- UnsupportedControlError        a control that this model has nothing for
 |  `- UnknownItemsError              ids that the catalogue lacks, and the caller asked to be strict
 |- UnknownUserError                  nothing posted, nothing cached, and fallback is off
+|- UnknownItemError                  the request is about an item that the catalogue lacks
 |- UnknownModelError                 the request names a model that is not served
 |- NotReadyError                     the model is still being loaded
 |  `- DrainingError                  the service is about to end, and answers what still comes
@@ -70,8 +72,23 @@ class UnknownItemsError(InvalidRequestError):
         self.item_ids = tuple(item_ids)
 
 
+class UnsupportedControlError(InvalidRequestError):
+    """The model lacks what a control needs."""
+
+    def __init__(self, field: str, model_name: str, missing: str) -> None:
+        super().__init__(f"{field} needs {missing}, which the model {model_name} has not")
+        self.field = field
+
+
 class UnknownUserError(FoldinError):
     """No history was posted, none is kept for this user, and the fallback is off."""
+
+
+class UnknownItemError(FoldinError):
+    """The request is about one item, and the catalogue lacks it."""
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"no item {item_id[:100]!r} in the catalogue")
 
 
 class UnknownModelError(FoldinError):

@@ -1,9 +1,11 @@
 """A model and the retriever that fits it: histories in, ranked lists out, everywhere the same."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import TypeAlias, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from service.autoencoders.base import Autoencoder
@@ -13,6 +15,8 @@ from service.retrieval.base import Retriever, TopK, Wanted
 from service.retrieval.certificate import Count, not_counted
 from service.retrieval.exact import ExactRetriever
 from service.retrieval.item_item import ItemItemRetriever
+
+Scores: TypeAlias = NDArray[np.float64]
 
 
 def retriever_for(model: Autoencoder, count: Count = not_counted) -> Retriever:
@@ -45,6 +49,18 @@ class ModelRanker:
         """Give one list per history; hidden items never come back."""
         histories = histories.to(self.model.item_bias_I.device)
         return self.decode(self.encode(histories), wanted, histories)
+
+    @torch.inference_mode()
+    def score(self, histories: HistoryBatch, item_index_K: NDArray[np.int64]) -> Scores:
+        """Score the same K items for each of B histories, float64 [B, K]."""
+        device = self.model.item_bias_I.device
+        histories, item_K = histories.to(device), torch.from_numpy(item_index_K).to(device)
+        query_BH = self._layers.queries(self.encode(histories)).double()
+        score_BK = query_BH @ self.model.item_vectors_IH[item_K].double().T
+        score_BK = score_BK + self.model.item_bias_I[item_K]
+        if self.model.linear is not None:
+            score_BK = score_BK + self.model.linear(histories)[:, item_K]
+        return score_BK.cpu().numpy()
 
     def decode(
         self, latents_BD: Tensor, wanted: Sequence[Wanted], histories: HistoryBatch | None = None

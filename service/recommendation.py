@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol, Self, TypeAlias, final
 
 from service.catalog import Catalog
+from service.causes import Causes
 from service.retrieval.base import TopK
 
 Source: TypeAlias = Literal["model", "popularity"]
@@ -104,6 +105,31 @@ EVERY_CATEGORY: Final = CategoryFilter()
 
 @final
 @dataclass(frozen=True, slots=True)
+class Controls:
+    """What a list should be like, beyond holding the best items.
+
+    Attributes:
+        dislikes: Ids of items that may not come back, nor what is like them.
+        diversity: 0 to 1; how much an item loses for being like one before it.
+        popularity_penalty: At least 0; how much popular items lose.
+        calibration: 0 to 1; how much the history's shares of categories count.
+        exploration: At least 0; by what a draw from the user's posterior is scaled.
+        seed: Of that draw; None: another one each time.
+    """
+
+    dislikes: tuple[str, ...] = ()
+    diversity: float = 0.0
+    popularity_penalty: float = 0.0
+    calibration: float = 0.0
+    exploration: float = 0.0
+    seed: int | None = None
+
+
+NO_CONTROLS: Final = Controls()
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Query:
     """One request for a list.
 
@@ -117,6 +143,8 @@ class Query:
         categories: Of the items that may come back.
         exclude_seen: Whether items of the history may not come back.
         strict: Whether an unknown id is an error, not a line in the answer.
+        controls: What the list should be like.
+        explain: Whether to name the entries of the history that raised each item.
         fallback: Whether a popularity list may stand in for the model.
         model: Name of the model to ask; None for the one that is served by default.
     """
@@ -131,6 +159,8 @@ class Query:
     strict: bool = False
     fallback: bool = True
     model: str | None = None
+    controls: Controls = NO_CONTROLS
+    explain: bool = False
 
 
 @final
@@ -149,6 +179,7 @@ class Recommendation:
         model_name: Name of the model.
         model_version: Version of its bundle.
         recommendation_id: Unique, for joining outcomes to the list.
+        causes: Of each item, where they were asked for and the model answered.
     """
 
     top: TopK
@@ -160,3 +191,4 @@ class Recommendation:
     model_name: str
     model_version: str
     recommendation_id: str
+    causes: Causes | None = None

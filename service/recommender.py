@@ -4,7 +4,7 @@ What comes from where is decided here; how it is computed, kept or sent is not k
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, final
 
@@ -22,18 +22,25 @@ from service.errors import (
     TooManyResultsError,
     UnknownItemsError,
     UnknownUserError,
+    UnsupportedControlError,
 )
 from service.evidence import NO_ITEMS, Evidence
-from service.histories import UNKNOWN_USER
+from service.histories import UNKNOWN_USER, History
 from service.inference.batcher import Batcher
 from service.inference.engine import Job, Outcome
 from service.latents.store import LatentStore, UserRecord
-from service.recommendation import PostedHistory, Query, Reason, Recommendation
+from service.recommendation import NO_CONTROLS, PostedHistory, Query, Reason, Recommendation
+from service.refiner import NO_WISH, Wish
+from service.reranking.taste import Taste
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.popularity import most_popular
 from service.telemetry import Telemetry
 
 NOTHING_POSTED: Final = PostedHistory(())
+EXPLAINING: Final = Wish(explain=True)
+# What an item loses that is just like a disliked one: as much as there is from the best item of the
+# pool to the last.
+DISLIKES_WEIGHT: Final = 1.0
 SHORTCOMINGS: Final[dict[Reason, str]] = {
     "empty_history": "the history is empty",
     "no_known_items": "the model knows none of the items in the history",
@@ -118,15 +125,17 @@ class Recommender:
         if known.unknown_items and query.strict:
             raise UnknownItemsError(known.unknown_items)
         evidence = await self._evidence(query, served, known.posted_N)
+        wish = _wish(query, served, known.disliked_N)
         shown_I = served.shelf.shown(query.categories, known.candidate_N, self.availability())
-        wanted = Wanted(query.k, _hidden(query, known.excluded_N, evidence), shown_I)
+        wanted = Wanted(query.k, _hidden(query, known, evidence), shown_I)
+        causes = None
         if evidence.reason:
             top = _fallback(query, served, evidence.reason, wanted)
         else:
-            job = _job(query, served, evidence, wanted)
+            job = _job(query, served, evidence, wanted, wish)
             outcome = await self.batcher.submit(served.engine, job, bulk=bulk)
             await self._keep(query, served, evidence, outcome)
-            top = outcome.top
+            top, causes = outcome.top, outcome.causes
         self.telemetry.recommendations.labels(evidence.source, evidence.reason).inc()
         return Recommendation(
             top=top,
@@ -138,6 +147,7 @@ class Recommender:
             model_name=served.name,
             model_version=served.version,
             recommendation_id=self.new_id(),
+            causes=causes,
         )
 
     async def _evidence(
@@ -195,44 +205,83 @@ class _Translation:
         posted_N: int64, one an entry of the history, ``UNKNOWN_ITEM`` where the catalogue lacks it.
         excluded_N: int64, the excluded items that the catalogue has.
         candidate_N: int64, the candidates that the catalogue has; None: all items are.
+        disliked_N: int64, the disliked items that the catalogue has.
         unknown_items: The ids that it lacks, each once, posted ones first.
     """
 
     posted_N: NDArray[np.int64]
     excluded_N: NDArray[np.int64]
     candidate_N: NDArray[np.int64] | None
+    disliked_N: NDArray[np.int64]
     unknown_items: tuple[str, ...]
 
     @classmethod
     def of(cls, query: Query, catalog: Catalog) -> Self:
         posted = query.history or NOTHING_POSTED
         posted_N, unknown_items = catalog.indices(posted.item_ids)
-        excluded_N, candidate_N = NO_ITEMS, None
-        if query.exclude_items:
-            excluded_N, unknown = catalog.indices(query.exclude_items)
-            excluded_N = excluded_N[excluded_N != UNKNOWN_ITEM]
-            unknown_items += unknown
-        if query.candidate_items is not None:
-            candidate_N, unknown = catalog.indices(query.candidate_items)
-            candidate_N = candidate_N[candidate_N != UNKNOWN_ITEM]
-            unknown_items += unknown
-        return cls(posted_N, excluded_N, candidate_N, tuple(dict.fromkeys(unknown_items)))
+        if not (query.exclude_items or query.candidate_items or query.controls.dislikes):
+            candidate_N = None if query.candidate_items is None else NO_ITEMS
+            return cls(posted_N, NO_ITEMS, candidate_N, NO_ITEMS, unknown_items)
+        excluded_N, unknown_excluded = _known(catalog, query.exclude_items)
+        candidate_N, unknown_candidates = _known(catalog, query.candidate_items or ())
+        disliked_N, unknown_disliked = _known(catalog, query.controls.dislikes)
+        unknown = (*unknown_items, *unknown_excluded, *unknown_candidates, *unknown_disliked)
+        return cls(
+            posted_N,
+            excluded_N,
+            None if query.candidate_items is None else candidate_N,
+            disliked_N,
+            tuple(dict.fromkeys(unknown)),
+        )
 
 
-def _hidden(query: Query, excluded_N: NDArray[np.int64], evidence: Evidence) -> NDArray[np.int64]:
-    if not query.exclude_seen:
-        return excluded_N
-    hidden = [
-        part_N for part_N in (evidence.liked_N, evidence.disliked_N, excluded_N) if len(part_N)
-    ]
+def _known(catalog: Catalog, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Translate ids; the known ones, and the ids that are not."""
+    index_N, unknown = catalog.indices(item_ids)
+    return (index_N[index_N != UNKNOWN_ITEM] if unknown else index_N), unknown
+
+
+def _hidden(query: Query, known: _Translation, evidence: Evidence) -> NDArray[np.int64]:
+    parts = [known.excluded_N, known.disliked_N]
+    if query.exclude_seen:
+        parts = [evidence.liked_N, evidence.disliked_N, *parts]
+    hidden = [part_N for part_N in parts if len(part_N)]
     return hidden[0] if len(hidden) == 1 else np.concatenate([NO_ITEMS, *hidden])
 
 
-def _job(query: Query, served: Served, evidence: Evidence, wanted: Wanted) -> Job:
+def _wish(query: Query, served: Served, disliked_N: NDArray[np.int64]) -> Wish:
+    """Read the controls, and refuse those that the model has nothing for.
+
+    Raises:
+        UnsupportedControlError: Names the control.
+    """
+    controls = query.controls
+    if controls == NO_CONTROLS:
+        return EXPLAINING if query.explain else NO_WISH
+    if controls.exploration and not served.has_posterior:
+        raise UnsupportedControlError("exploration", served.name, "a posterior to draw from")
+    if not served.has_item_vectors:
+        for field, value in ("diversity", controls.diversity), ("dislikes", controls.dislikes):
+            if value:
+                raise UnsupportedControlError(field, served.name, "vectors of items")
+    taste = Taste(
+        diversity=controls.diversity,
+        popularity_penalty=controls.popularity_penalty,
+        calibration=controls.calibration,
+        dislikes=DISLIKES_WEIGHT if len(disliked_N) else 0.0,
+    )
+    seed = secrets.randbits(32) if controls.seed is None else controls.seed
+    return Wish(taste, disliked_N, controls.exploration, seed, query.explain)
+
+
+def _job(query: Query, served: Served, evidence: Evidence, wanted: Wanted, wish: Wish) -> Job:
     user_index = UNKNOWN_USER
     if query.user_id is not None:
         user_index = served.user_index_of.get(query.user_id, UNKNOWN_USER)
-    return Job(wanted, evidence.history, evidence.latent_D, user_index)
+    if evidence.latent_D is None or not wish.needs_history:
+        return Job(wanted, evidence.history, evidence.latent_D, user_index, wish)
+    # Encoded anew of what is kept beside the latent: the items, without their weights.
+    return Job(wanted, History.of(evidence.liked_N), None, user_index, wish)
 
 
 def _fallback(query: Query, served: Served, reason: Reason, wanted: Wanted) -> TopK:

@@ -12,6 +12,7 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict
 
+from service.api.explained import explained_items
 from service.catalog import Catalog
 from service.deployment import Served
 from service.recommendation import CacheOutcome, Reason, Recommendation, Source
@@ -29,6 +30,20 @@ class Answer(BaseModel):
 
 
 @final
+class CauseNote(Answer):
+    """An entry of the history that raised an item."""
+
+    item_id: str
+    """The entry."""
+
+    title: str | None = None
+    """Left out where the catalogue has none."""
+
+    lift: float
+    """By how much the item's score would be less without the entry."""
+
+
+@final
 class RecommendedItem(Answer):
     """One item of a list."""
 
@@ -40,6 +55,9 @@ class RecommendedItem(Answer):
 
     title: str | None = None
     """Left out where the catalogue has none."""
+
+    because: list[CauseNote] | None = None
+    """Where ``explain`` asked: the entries that raised the score most, the strongest first."""
 
 
 @final
@@ -222,6 +240,8 @@ def list_content(recommendation: Recommendation) -> Content:
     }
     if recommendation.reason:
         content["reason"] = recommendation.reason
+    if recommendation.causes is not None:
+        content["items"] = explained_items(recommendation, recommendation.causes)
     return content
 
 

@@ -17,13 +17,26 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeGuard, final
 
 import msgspec
 
-from service.api.schemas import MAX_CATEGORIES, MAX_CATEGORY_LENGTH, RecommendRequest
+from service.api.schemas import (
+    MAX_CATEGORIES,
+    MAX_CATEGORY_LENGTH,
+    MAX_CONTROL,
+    RecommendRequest,
+)
 from service.api.validation import from_json
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from service.recommendation import EVERY_CATEGORY, CategoryFilter, PostedHistory, Query
+from service.recommendation import (
+    EVERY_CATEGORY,
+    NO_CONTROLS,
+    CategoryFilter,
+    Controls,
+    PostedHistory,
+    Query,
+)
 
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
+NOTHING_ASKED: Final[tuple[object, ...]] = ([], 0.0, 0.0, 0.0, 0.0, None)
 
 
 class _NotPlainError(Exception):
@@ -66,6 +79,13 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     categories: _Categories | None = None
     exclude_seen: bool = True
     on_unknown: Literal["ignore", "error"] = "ignore"
+    dislikes: list[str | int] = []
+    diversity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    popularity_penalty: Annotated[float, msgspec.Meta(ge=0, le=MAX_CONTROL)] = 0.0
+    calibration: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    exploration: Annotated[float, msgspec.Meta(ge=0, le=MAX_CONTROL)] = 0.0
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] | None = None
+    explain: bool = False
     fallback: bool = True
     model: Annotated[str, msgspec.Meta(max_length=128)] | None = None
 
@@ -120,6 +140,8 @@ def _query(body: _Body, max_history: int) -> Query:
         exclude_items=_texts(body.exclude_items),
         candidate_items=None if body.candidate_items is None else _texts(body.candidate_items),
         categories=_categories(body.categories),
+        controls=_controls(body),
+        explain=body.explain,
         exclude_seen=body.exclude_seen,
         strict=body.on_unknown == "error",
         fallback=body.fallback,
@@ -131,6 +153,20 @@ def _categories(given: _Categories | None) -> CategoryFilter:
     if given is None:
         return EVERY_CATEGORY
     return CategoryFilter(tuple(given.any), tuple(given.all), tuple(given.none))
+
+
+def _controls(body: _Body) -> Controls:
+    asked = (
+        body.dislikes,
+        body.diversity,
+        body.popularity_penalty,
+        body.calibration,
+        body.exploration,
+        body.seed,
+    )
+    if asked == NOTHING_ASKED:
+        return NO_CONTROLS
+    return Controls(_texts(body.dislikes), *asked[1:])
 
 
 def _posted(entries: list[str | int | _Entry]) -> PostedHistory:

@@ -21,9 +21,11 @@ from service.errors import (
     OverloadedError,
     ReloadRefusedError,
     TooManyResultsError,
+    UnknownItemError,
     UnknownItemsError,
     UnknownModelError,
     UnknownUserError,
+    UnsupportedControlError,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -123,6 +125,10 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
         422, "history-too-long", "Too many items in a list",
         hint="Post the newest entries only.",
     ),
+    UnsupportedControlError: Kind(
+        422, "unsupported-control", "The model has nothing for this control",
+        hint="GET /models lists what is served; leave the control out, or ask another model.",
+    ),
     UnknownItemsError: Kind(
         422, "unknown-items", "Items are not in the catalogue",
         hint='Let on_unknown be "ignore" to have them listed and left out.',
@@ -132,6 +138,7 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
         404, "unknown-user", "Nothing is kept for this user", "/user_id",
         hint="Post a history, or let fallback be true for the most popular items.",
     ),
+    UnknownItemError: Kind(404, "unknown-item", "No such item", hint="GET /items finds items."),
     UnknownModelError: Kind(
         404, "unknown-model", "No such model", "/model", hint="GET /models lists what is served.",
     ),
@@ -170,7 +177,7 @@ def problem_body(error: Exception, request_id: str, row: str = "") -> ProblemBod
         body["errors"] = [
             {"pointer": row + field.pointer, "detail": field.detail} for field in error.fields
         ]
-    elif isinstance(error, HistoryTooLongError):
+    elif isinstance(error, (HistoryTooLongError, UnsupportedControlError)):
         body["pointer"] = f"{row}/{error.field}"
     elif kind.pointer or row:
         body["pointer"] = row + kind.pointer

@@ -8,7 +8,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from service.errors import HistoryTooLongError
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from service.recommendation import EVERY_CATEGORY, CategoryFilter, PostedHistory, Query
+from service.recommendation import EVERY_CATEGORY, CategoryFilter, Controls, PostedHistory, Query
 
 OnUnknown: TypeAlias = Literal["ignore", "error"]
 
@@ -77,6 +77,8 @@ class HistoryObject(Message):
 Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_right")]
 
 
+# Nothing is gained above: the order of the list is all penalty, or all noise.
+MAX_CONTROL: Final = 10.0
 MAX_CATEGORY_LENGTH: Final = 256
 MAX_CATEGORIES: Final = 100
 Category: TypeAlias = Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)]
@@ -117,6 +119,28 @@ class ListOptions(BaseModel):
     on_unknown: OnUnknown = "ignore"
     """Ids that the catalogue lacks: list them in the answer, or refuse the request."""
 
+    dislikes: Annotated[list[ItemId], Field(fail_fast=True)] = []
+    """Items that may not come back, nor, as far as there are others, items like them."""
+
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How much an item loses for being like one that stands before it; 0: nothing."""
+
+    popularity_penalty: Annotated[float, Field(ge=0, le=MAX_CONTROL)] = 0.0
+    """How much popular items lose: at 1, the most popular one as much as there is between the best
+    and the last of the items to pick from."""
+
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How much it counts that categories have the shares that they have in the history."""
+
+    exploration: Annotated[float, Field(ge=0, le=MAX_CONTROL)] = 0.0
+    """Draw the user from the model's posterior, its spread times this; variational models only."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Start of the chance of that draw: the same seed, the same list. Unset: another each time."""
+
+    explain: bool = False
+    """Whether to name, for each item, the entries of the history that raised its score most."""
+
     fallback: bool = True
     """Whether the most popular items may stand in where the model has nothing to go on."""
 
@@ -136,6 +160,15 @@ class ListOptions(BaseModel):
             exclude_items=tuple(self.exclude_items),
             candidate_items=None if self.candidate_items is None else tuple(self.candidate_items),
             categories=self.category_filter(),
+            controls=Controls(
+                dislikes=tuple(self.dislikes),
+                diversity=self.diversity,
+                popularity_penalty=self.popularity_penalty,
+                calibration=self.calibration,
+                exploration=self.exploration,
+                seed=self.seed,
+            ),
+            explain=self.explain,
             exclude_seen=self.exclude_seen,
             strict=self.on_unknown == "error",
             fallback=self.fallback,

@@ -1,6 +1,7 @@
 """``foldin evaluate``: the figures of a bundle on held-out users."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -8,8 +9,10 @@ import typer
 
 from service import checkpoint
 from service.autoencoders.base import Autoencoder
+from service.checkpoint import Checkpoint
 from service.device import pick_device
 from service.ranker import ModelRanker
+from training.controls import controls_table, measure_controls
 from training.data.datasets import Dataset
 from training.data.split import HeldOut
 from training.errors import BadInputError
@@ -43,6 +46,10 @@ def evaluate(
     positive_threshold: Annotated[
         float | None, typer.Option(help="Ratings from here up are positive. [as in training]")
     ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(help="Measure lists of 20 under the controls of the service, too."),
+    ] = False,
     device: DeviceOption = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:
@@ -68,8 +75,17 @@ def evaluate(
     metrics = _measured(loaded.model, test, dataset)
     asked = "test ratings" if ratings else "test users"
     console.print(metrics_table(metrics, f"{loaded.manifest.name} {loaded.version}, {asked}"))
+    record: dict[str, object] = {part: own.to_dict() for part, own in metrics.items()}
+    if controls and not ratings:
+        record["controls"] = _under_controls(loaded, test)
     if json:
-        write_json(json, {part: measured.to_dict() for part, measured in metrics.items()})
+        write_json(json, record)
+
+
+def _under_controls(loaded: Checkpoint, test: HeldOut) -> dict[str, dict[str, float]]:
+    figures = measure_controls(ModelRanker(loaded.model), loaded.catalog, test)
+    console.print(controls_table(figures))
+    return {name: asdict(own) for name, own in figures.items()}
 
 
 def _measured(model: Autoencoder, test: HeldOut, dataset: Dataset) -> Mapping[str, Figures]:

@@ -51,6 +51,14 @@ PLACES = (
     '{"user_id":"u","exclude_seen":%s}',
     '{"user_id":"u","on_unknown":%s}',
     '{"user_id":"u","fallback":%s}',
+    '{"user_id":"u","dislikes":%s}',
+    '{"user_id":"u","dislikes":["i1",%s]}',
+    '{"user_id":"u","diversity":%s}',
+    '{"user_id":"u","popularity_penalty":%s}',
+    '{"user_id":"u","calibration":%s}',
+    '{"user_id":"u","exploration":%s}',
+    '{"user_id":"u","seed":%s}',
+    '{"user_id":"u","explain":%s}',
     '{"user_id":"u","model":%s}',
     '{"user_id":"u","else":%s}',
     '{"user_id":"u",%s:1}',
@@ -96,6 +104,10 @@ bodies = objects(
         "exclude_seen": flags,
         "on_unknown": texts,
         "fallback": flags,
+        "dislikes": lists(ids),
+        "diversity": numbers,
+        "seed": numbers,
+        "explain": flags,
         "model": scalars,
     }
 ) | histories.map('{{"history":{}}}'.format)
@@ -152,6 +164,7 @@ def test_no_bytes_mean_anything_to_the_fast_way_alone(content: bytes) -> None:
         {"history": [{"item_id": "i1", "rating": 5}, {"item_id": 2, "weight": 0.5}, "i3"]},
         {"history": [], "exclude_items": [1, "i2"], "exclude_seen": False, "fallback": False},
         {"user_id": "u", "on_unknown": "error", "model": "films"},
+        {"history": ["i1"], "dislikes": [2], "diversity": 1, "exploration": 0.5, "seed": 7},
         {"history": ["i1"], "candidate_items": ["i2", 3], "categories": {"any": ["a"], "none": []}},
     ],
 )
