@@ -123,16 +123,18 @@ class IntegerSearch:
     def _filtered(self, shown: Shown) -> NDArray[np.float32]:
         """Give the bias of all rows, or each row its own: -inf is left of what a filter hides.
 
-        The bias is added anyway, so that a filter costs the making of its row and nothing else.
+        The bias is added anyway, so that a filter costs the making of its row and nothing else;
+        many rows share one filter, as a rule, and a batch that does needs no more than one row.
         """
-        if all(shown_I is None for shown_I in shown):
-            return self._bias_1I
-        hidden = np.float32(-np.inf)
-        rows = [
-            self._bias_1I[0] if shown_I is None else np.where(shown_I, self._bias_1I[0], hidden)
-            for shown_I in shown
-        ]
-        return np.stack(rows)
+        different = {id(shown_I): shown_I for shown_I in shown}
+        bias_of = {key: self._shown_bias(shown_I) for key, shown_I in different.items()}
+        if len(bias_of) <= 1:
+            return next(iter(bias_of.values()), self._bias_1I[0])[None]
+        return np.stack([bias_of[id(shown_I)] for shown_I in shown])
+
+    def _shown_bias(self, shown_I: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        bias_I = self._bias_1I[0]
+        return bias_I if shown_I is None else np.where(shown_I, bias_I, np.float32(-np.inf))
 
 
 def largest_weight() -> int:
