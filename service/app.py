@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from service.agreement import Agreement
-from service.api import documentation, exchange, openapi, probes, routes
+from service.api import batch, documentation, exchange, items, openapi, probes, routes, users
 from service.api.hot_path import HotPath
 from service.api.middleware import RequestLog
 from service.api.pages import pages
@@ -128,9 +128,9 @@ def _add_routes(app: FastAPI) -> None:
     app.add_exception_handler(FoldinError, on_error)
     app.add_exception_handler(HTTPException, on_error)
     app.add_exception_handler(RequestValidationError, on_wrong_parameters)
-    ours = (routes.router, exchange.router, probes.router, documentation.router)
-    for router in (*ours, pages(PLAYGROUND)):
-        app.include_router(router)
+    for part in (routes, batch, users, items, exchange, probes, documentation):
+        app.include_router(part.router)
+    app.include_router(pages(PLAYGROUND))
     openapi.complete(app)
 
 

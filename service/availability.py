@@ -64,7 +64,8 @@ class AvailabilityFile:
         seen: tuple[int, ...] = ()
         try:
             found = self._path.stat()
-            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            # With the time of the last change of its mode: then it may be readable at last.
+            seen = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -5,6 +5,7 @@ waits each time to have it back. One onnxruntime session is one call.
 """
 
 import copy
+import logging
 import threading
 from collections.abc import Callable
 from itertools import chain
@@ -19,6 +20,8 @@ from service.autoencoders.base import Autoencoder
 from service.onnx.graph import OnnxGraph
 from service.onnx.session import open_session
 from service.onnx.translation import UntranslatableError, is_identity, translate
+
+logger = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["latents", "queries"]
 
@@ -45,6 +48,9 @@ def dense_layers_of(model: Autoencoder, threads: int) -> DenseLayers:
     try:
         return OnnxLayers(model, threads)
     except (UntranslatableError, TraceError):
+        return model
+    except Exception:  # of onnxruntime, which has a dozen of its own
+        logger.exception("the dense layers stay with torch: ONNX did not take them")
         return model
 
 

@@ -57,7 +57,9 @@ class Served:
         # Asked for by every answer, and put together from a date and a digest.
         object.__setattr__(self, "version", self.checkpoint.version)
         object.__setattr__(self, "shelf", Shelf(self.checkpoint.catalog))
-        object.__setattr__(self, "neighbours", Neighbours(self.checkpoint.model))
+        model = self.checkpoint.model
+        neighbours = Neighbours(model.item_vectors_IH, model.linear)
+        object.__setattr__(self, "neighbours", neighbours)
         user_ids = self.checkpoint.user_ids
         user_index_of = {user_id: user_index for user_index, user_id in enumerate(user_ids)}
         object.__setattr__(self, "user_index_of", user_index_of)

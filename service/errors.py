@@ -14,6 +14,7 @@ FoldinError
 |  `- DrainingError                  the service is about to end, and answers what still comes
 |- OverloadedError                   the queue is full
 |- DeadlineExceededError             the answer would come too late
+|- StoreUnavailableError             what is kept of a user cannot be changed now
 |- LatentStoreError                  the cache failed: becomes a miss and a counter
 |  `- RecordRefusedError             it holds something else than this user's record, or is to
 |- SettingsError                     a setting is wrong or unknown: start-up fails
@@ -116,6 +117,10 @@ class OverloadedError(FoldinError):
 
 class DeadlineExceededError(FoldinError):
     """The request waited longer than its deadline and was dropped unanswered."""
+
+
+class StoreUnavailableError(FoldinError):
+    """What is kept of a user cannot be changed now, which is worth another try."""
 
 
 class LatentStoreError(FoldinError):

@@ -1,7 +1,7 @@
 """What a request knows of its user, in item indices: posted now, or kept from before."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Final, Self, final
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from service.autoencoders.rating_scale import RatingScale
 from service.catalog import UNKNOWN_ITEM
+from service.deployment import Served
 from service.errors import RecordRefusedError
 from service.histories import History
+from service.latents.kept_history import NO_HISTORY, KeptHistory
 from service.latents.store import UserRecord
 from service.recommendation import CacheOutcome, PostedHistory, Reason, Source
 
@@ -33,6 +35,7 @@ class Evidence:
             model that reads ratings encodes all that is rated, and leaves nothing for here.
         history: What the model encodes, with weights or ratings; None where a latent is kept.
         latent_D: float32, what the model made of ``liked_N`` before; None when nothing was kept.
+        source_history: By the customer's ids, of a history that is kept without a latent.
     """
 
     cache: CacheOutcome
@@ -41,6 +44,7 @@ class Evidence:
     disliked_N: NDArray[np.int64]
     history: History | None = None
     latent_D: NDArray[np.float32] | None = None
+    source_history: KeptHistory | None = None
 
     @classmethod
     def posted(
@@ -104,6 +108,53 @@ class Evidence:
         if latent_dim is None:
             return cls("hit", "", *seen, history=History(record.liked_N, record.latent_D))
         return cls("hit", "", *seen, latent_D=record.latent_D)
+
+    @classmethod
+    def remembered(cls, history: KeptHistory, served: Served) -> Self:
+        """Read a kept history of which this model has made no latent yet.
+
+        Args:
+            history: Entries that the catalogue of this model lacks are passed over.
+            served: The model.
+        """
+        if not len(history):
+            return cls.unknown_user("miss")
+        item_index_N, _ = served.catalog.indices(history.entries.item_ids)
+        read = cls.posted(
+            history.entries, item_index_N, served.positive_threshold, served.rating_scale
+        )
+        return replace(read, cache="miss", source_history=history)
+
+    def with_history(self, history: KeptHistory, served: Served) -> Self:
+        """Take the history in place of the latent that the model made of it, where it is kept."""
+        read = self.remembered(history, served)
+        return self if read.reason else replace(read, cache=self.cache)
+
+    def record(
+        self,
+        user_id: str,
+        model_digest: str,
+        latent_D: NDArray[np.float32],
+        posted: KeptHistory = NO_HISTORY,
+    ) -> UserRecord:
+        """Put together what is kept of a user whose history was encoded.
+
+        Args:
+            user_id: The customer's id.
+            model_digest: Of the model.
+            latent_D: What the model made of the history.
+            posted: The history, where it was not kept before.
+        """
+        source = self.source_history
+        return UserRecord(
+            user_id=user_id,
+            model_digest=model_digest,
+            latent_D=latent_D,
+            liked_N=self.liked_N,
+            disliked_N=self.disliked_N,
+            history=posted if source is None else source,
+            is_derived=source is not None,
+        )
 
     @classmethod
     def unknown_user(cls, cache: CacheOutcome) -> Self:

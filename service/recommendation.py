@@ -162,6 +162,16 @@ class Query:
     controls: Controls = NO_CONTROLS
     explain: bool = False
 
+    @property
+    def needs_history(self) -> bool:
+        """Whether a kept latent alone is not enough to answer it."""
+        return bool(self.explain or self.controls.exploration or self.controls.calibration)
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether it asks for more than the best items."""
+        return self.explain or self.controls != NO_CONTROLS
+
 
 @final
 @dataclass(frozen=True, slots=True)

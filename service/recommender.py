@@ -25,10 +25,11 @@ from service.errors import (
     UnsupportedControlError,
 )
 from service.evidence import NO_ITEMS, Evidence
-from service.histories import UNKNOWN_USER, History
+from service.histories import UNKNOWN_USER
 from service.inference.batcher import Batcher
 from service.inference.engine import Job, Outcome
-from service.latents.store import LatentStore, UserRecord
+from service.latents.kept_history import KeptHistory
+from service.latents.store import LatentStore
 from service.recommendation import NO_CONTROLS, PostedHistory, Query, Reason, Recommendation
 from service.refiner import NO_WISH, Wish
 from service.reranking.taste import Taste
@@ -37,6 +38,7 @@ from service.retrieval.popularity import most_popular
 from service.telemetry import Telemetry
 
 NOTHING_POSTED: Final = PostedHistory(())
+MAX_REFINED_K: Final = 100
 EXPLAINING: Final = Wish(explain=True)
 # What an item loses that is just like a disliked one: as much as there is from the best item of the
 # pool to the last.
@@ -68,8 +70,10 @@ class Limits:
             TooManyResultsError: ``k`` is.
             HistoryTooLongError: A list of the query is.
         """
-        if query.k > self.max_k:
-            raise TooManyResultsError(query.k, self.max_k)
+        # A list that is picked or explained item by item holds the engine up by its length.
+        max_k = min(self.max_k, MAX_REFINED_K) if query.is_refined else self.max_k
+        if query.k > max_k:
+            raise TooManyResultsError(query.k, max_k)
         lists = (
             ("history", query.history),
             ("exclude_items", query.exclude_items),
@@ -165,11 +169,14 @@ class Recommender:
                     record = await self.store.get(query.user_id, served.digest)
                 # A user whose row the model has but whose items it lacks is unknown all the
                 # same: what they have seen could not be hidden.
-                evidence = (
-                    Evidence.unknown_user("miss")
-                    if record is None
-                    else Evidence.kept(record, served.kept_dim, len(served.catalog))
-                )
+                if record is None:
+                    history = await self.store.history(query.user_id)
+                    evidence = Evidence.remembered(history, served)
+                else:
+                    evidence = Evidence.kept(record, served.kept_dim, len(served.catalog))
+                    if query.needs_history and evidence.history is None:
+                        history = await self.store.history(query.user_id)
+                        evidence = evidence.with_history(history, served)
             except LatentStoreError as error:
                 if isinstance(error, RecordRefusedError):
                     self.telemetry.records_refused.labels(error.reason).inc()
@@ -180,15 +187,10 @@ class Recommender:
     async def _keep(
         self, query: Query, served: Served, evidence: Evidence, outcome: Outcome
     ) -> None:
-        if query.user_id is None or evidence.cache != "bypass":
+        if query.user_id is None or evidence.history is None or evidence.cache == "hit":
             return
-        record = UserRecord(
-            user_id=query.user_id,
-            model_digest=served.digest,
-            latent_D=outcome.latent_D,
-            liked_N=evidence.liked_N,
-            disliked_N=evidence.disliked_N,
-        )
+        posted = KeptHistory.of_known(query.history or NOTHING_POSTED, served.catalog)
+        record = evidence.record(query.user_id, served.digest, outcome.latent_D, posted)
         try:
             with self.telemetry.stage_seconds.labels("store_put").time():
                 await self.store.put(record)
@@ -278,10 +280,7 @@ def _job(query: Query, served: Served, evidence: Evidence, wanted: Wanted, wish:
     user_index = UNKNOWN_USER
     if query.user_id is not None:
         user_index = served.user_index_of.get(query.user_id, UNKNOWN_USER)
-    if evidence.latent_D is None or not wish.needs_history:
-        return Job(wanted, evidence.history, evidence.latent_D, user_index, wish)
-    # Encoded anew of what is kept beside the latent: the items, without their weights.
-    return Job(wanted, History.of(evidence.liked_N), None, user_index, wish)
+    return Job(wanted, evidence.history, evidence.latent_D, user_index, wish)
 
 
 def _fallback(query: Query, served: Served, reason: Reason, wanted: Wanted) -> TopK:

@@ -1,5 +1,6 @@
 """What a row may ask beyond the best items: another order, a draw from the posterior, causes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
@@ -22,6 +23,10 @@ NO_ITEMS: Final = np.empty(0, dtype=np.int64)
 # Entries of a history that are left out one by one: a batch of that many rows.
 MAX_EXPLAINED: Final = 100
 MAX_CAUSES: Final = 3
+# Entries of all rows of that batch together: of a history of 10,000 entries two are tried.
+MAX_EXPLAINED_ENTRIES: Final = 20_000
+# Categories of a history that are told apart, its most frequent ones.
+MAX_CATEGORIES: Final = 50
 
 
 @final
@@ -42,11 +47,6 @@ class Wish:
     exploration: float = 0.0
     seed: int = 0
     explain: bool = False
-
-    @property
-    def needs_history(self) -> bool:
-        """Whether a latent alone is not enough."""
-        return bool(self.explain or self.exploration or self.taste.calibration)
 
 
 NO_WISH: Final = Wish()
@@ -87,18 +87,18 @@ class Refiner:
     def picked(self, pool: TopK, k: int, wish: Wish, history_N: NDArray[np.int64]) -> TopK:
         """Pick a list from the best items by a taste; the scores stay the model's."""
         item_C = pool.item_index_K
-        names = self._categories_of([*item_C, *history_N])
+        target = self._categories_of(history_N) if wish.taste.calibration else {}
         places = pick(
             Pool(
                 score_C=pool.score_K.astype(np.float64),
                 vector_CH=self._unit_vectors(item_C),
                 popularity_C=np.log1p(self._catalog.popularity_I[item_C]) / self._most,
-                category_CG=self._shares(item_C, names),
+                category_CG=self._shares(item_C, list(target)),
             ),
             k,
             wish.taste,
-            self._unit_vectors(wish.disliked_N),
-            self._shares(history_N, names),
+            self._unit_vectors(np.unique(wish.disliked_N)),
+            np.array([*target.values(), 0.0]),
         )
         return TopK(item_C[places], pool.score_K[places])
 
@@ -120,11 +120,12 @@ class Refiner:
         return tuple(_strongest(entry_N, lift_N) for lift_N in lift_NK.T)
 
     def _most_alike(self, history: History, listed_K: NDArray[np.int64]) -> NDArray[np.int64]:
-        if len(history) <= MAX_EXPLAINED:
+        most = min(MAX_EXPLAINED, MAX_EXPLAINED_ENTRIES // max(1, len(history)))
+        if len(history) <= most:
             return np.arange(len(history))
         mean_H = self._unit_vectors(listed_K).mean(axis=0)
         likeness_N = self._unit_vectors(history.item_index_N) @ mean_H
-        return np.sort(np.argsort(-likeness_N, kind="stable")[:MAX_EXPLAINED])
+        return np.sort(np.argsort(-likeness_N, kind="stable")[:most])
 
     def _unit_vectors(self, item_N: NDArray[np.int64]) -> NDArray[np.float64]:
         vectors_IH = self._ranker.model.item_vectors_IH
@@ -134,17 +135,23 @@ class Refiner:
         unit_NH: NDArray[np.float64] = vector_NH / np.maximum(norm_N1, np.finfo(float).tiny)
         return unit_NH
 
-    def _categories_of(self, items: Sequence[int]) -> dict[str, int]:
-        names = dict.fromkeys(name for item in items for name in self._catalog.categories[item])
-        return {name: column for column, name in enumerate(names)}
+    def _categories_of(self, history_N: NDArray[np.int64]) -> dict[str, float]:
+        """Weigh the categories of a history, the most frequent ones; entries have one vote each."""
+        weight_of: Counter[str] = Counter()
+        for item in history_N.tolist():
+            own = self._catalog.categories[item]
+            weight_of.update(dict.fromkeys(own, 1 / len(own)) if own else {})
+        return dict(weight_of.most_common(MAX_CATEGORIES))
 
-    def _shares(self, item_N: NDArray[np.int64], names: dict[str, int]) -> NDArray[np.float64]:
-        share_NG = np.zeros((len(item_N), len(names)))
-        for row, item in enumerate(item_N):
+    def _shares(self, item_C: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.float64]:
+        """Split each item among its categories; the last column is for those that are not named."""
+        column_of = {name: column for column, name in enumerate(names)}
+        share_CG = np.zeros((len(item_C), len(names) + 1))
+        for row, item in enumerate(item_C.tolist()):
             own = self._catalog.categories[item]
             for name in own:
-                share_NG[row, names[name]] = 1 / len(own)
-        return share_NG
+                share_CG[row, column_of.get(name, -1)] += 1 / len(own)
+        return share_CG
 
 
 def _part(history: History, places: NDArray[np.int64]) -> History:

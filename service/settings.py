@@ -137,10 +137,10 @@ class Settings(BaseSettings):
     small: false misses. Too large: a sick Redis slows every request that needs it."""
 
     latent_ttl_s: Count = 7 * 24 * 3600
-    """Seconds that a user's latent is kept after the last posted history."""
+    """Seconds that a user's history and latents are kept after the last posted history or event."""
 
     latent_capacity: Count = 20_000
-    """Users that the in-process store keeps, the last used ones: about 2 kB each. With Redis it
+    """Users that the in-process store keeps, the last used ones: about 3 kB each. With Redis it
     takes over while Redis is out."""
 
     max_history: Count = 10_000

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.availability import Unavailable
 from service.catalog import Catalog
-from service.recommendation import CategoryFilter
+from service.recommendation import EVERY_CATEGORY, CategoryFilter
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -75,20 +75,30 @@ class Shelf:
         return shown_I
 
     def _made(self, categories: CategoryFilter, unavailable: Unavailable) -> Mask | None:
-        if categories == CategoryFilter() and not unavailable.item_ids:
+        if categories == EVERY_CATEGORY and not unavailable.item_ids:
             return None
+        if categories == EVERY_CATEGORY:
+            return self._available(unavailable)
         shown_I = np.ones(len(self.catalog), dtype=bool)
+        if unavailable.item_ids:
+            # Made once a version: of a long list it takes 0.1 s.
+            shown_I &= self._by_category(EVERY_CATEGORY, unavailable)
         if categories.any:
             shown_I &= self._in_one_of(categories.any)
         for name in categories.all:
             shown_I &= self._in_one_of([name])
         if categories.none:
             shown_I &= ~self._in_one_of(categories.none)
-        index_of = self.catalog.index_of
-        gone = [index_of[item_id] for item_id in unavailable.item_ids if item_id in index_of]
-        shown_I[gone] = False
         shown_I.setflags(write=False)
         return shown_I
+
+    def _available(self, unavailable: Unavailable) -> Mask:
+        index_of = self.catalog.index_of
+        gone = [index_of[item_id] for item_id in unavailable.item_ids if item_id in index_of]
+        available_I = np.ones(len(self.catalog), dtype=bool)
+        available_I[gone] = False
+        available_I.setflags(write=False)
+        return available_I
 
     def _in_one_of(self, names: Iterable[str]) -> Mask:
         inside_I = np.zeros(len(self.catalog), dtype=bool)

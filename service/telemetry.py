@@ -55,6 +55,11 @@ COUNTERS: Final = (
         ("reason",),
     ),
     (
+        "foldin_events",
+        "Events of users by outcome (taken, repeated ones included; unknown; lost).",
+        ("outcome",),
+    ),
+    (
         "foldin_refused",
         "Rows without a list (overloaded, deadline, abandoned).",
         ("reason",),
@@ -98,7 +103,7 @@ class Telemetry:
             _keep_values_in(shared_folder)
         counters = [self._counter(*row) for row in COUNTERS]
         self.requests, self.recommendations, self.cache, *counters = counters
-        self.records_refused, self.refused, self.reloads, self.retrieved = counters
+        self.records_refused, self.events, self.refused, self.reloads, self.retrieved = counters
         histogram = partial(Histogram, registry=self._registry)
         self.request_seconds = histogram(
             "foldin_request_seconds",

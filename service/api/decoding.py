@@ -21,6 +21,7 @@ from service.api.schemas import (
     MAX_CATEGORIES,
     MAX_CATEGORY_LENGTH,
     MAX_CONTROL,
+    MAX_DISLIKES,
     RecommendRequest,
 )
 from service.api.validation import from_json
@@ -79,7 +80,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     categories: _Categories | None = None
     exclude_seen: bool = True
     on_unknown: Literal["ignore", "error"] = "ignore"
-    dislikes: list[str | int] = []
+    dislikes: Annotated[list[str | int], msgspec.Meta(max_length=MAX_DISLIKES)] = []
     diversity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     popularity_penalty: Annotated[float, msgspec.Meta(ge=0, le=MAX_CONTROL)] = 0.0
     calibration: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0

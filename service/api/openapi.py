@@ -9,9 +9,12 @@ from pydantic.json_schema import models_json_schema
 from service.api.answers import JSON, Problem
 from service.api.problems import MEDIA_TYPE
 from service.api.schemas import BatchRequest, RecommendRequest
+from service.api.user_schemas import EventsRequest
 
 REF_TEMPLATE: Final = "#/components/schemas/{model}"
-UNSEEN: Final[tuple[type[BaseModel], ...]] = (RecommendRequest, BatchRequest, Problem)
+UNSEEN: Final[tuple[type[BaseModel], ...]] = (
+    RecommendRequest, BatchRequest, EventsRequest, Problem,
+)  # fmt: skip
 
 # Either of them, or none where no keys are set.
 KEY_SCHEMES: Final = {

@@ -20,6 +20,7 @@ from service.errors import (
     NotReadyError,
     OverloadedError,
     ReloadRefusedError,
+    StoreUnavailableError,
     TooManyResultsError,
     UnknownItemError,
     UnknownItemsError,
@@ -29,7 +30,8 @@ from service.errors import (
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
-# Loading takes seconds; a client that asks every second notices soon and does no harm.
+# Loading takes seconds, as does an outage of Redis; a client that asks every second notices soon
+# and does no harm.
 NOT_READY_RETRY_S: Final = 1
 
 ProblemBody: TypeAlias = dict[str, object]
@@ -143,6 +145,10 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
         404, "unknown-model", "No such model", "/model", hint="GET /models lists what is served.",
     ),
     NotReadyError: Kind(503, "not-ready", "The model is being loaded"),
+    StoreUnavailableError: Kind(
+        503, "store-unavailable", "What is kept of a user cannot be changed now",
+        hint="Send the request again; of an event with an event_id that never makes two.",
+    ),
     DrainingError: Kind(503, "draining", "The service is about to end"),
     ReloadRefusedError: Kind(
         409, "reload-refused", "The bundle cannot be served; the model before answers on",
@@ -205,7 +211,7 @@ def problem_response(error: Exception, request_id: str) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(error.retry_after_s)
-    elif isinstance(error, NotReadyError):
+    elif isinstance(error, (NotReadyError, StoreUnavailableError)):
         headers["Retry-After"] = str(NOT_READY_RETRY_S)
     elif isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = 'Bearer realm="foldin"'

@@ -79,6 +79,7 @@ Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_r
 
 # Nothing is gained above: the order of the list is all penalty, or all noise.
 MAX_CONTROL: Final = 10.0
+MAX_DISLIKES: Final = 100
 MAX_CATEGORY_LENGTH: Final = 256
 MAX_CATEGORIES: Final = 100
 Category: TypeAlias = Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)]
@@ -119,7 +120,7 @@ class ListOptions(BaseModel):
     on_unknown: OnUnknown = "ignore"
     """Ids that the catalogue lacks: list them in the answer, or refuse the request."""
 
-    dislikes: Annotated[list[ItemId], Field(fail_fast=True)] = []
+    dislikes: Annotated[list[ItemId], Field(max_length=MAX_DISLIKES, fail_fast=True)] = []
     """Items that may not come back, nor, as far as there are others, items like them."""
 
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -23,6 +23,11 @@ from service.telemetry import Telemetry
 # Bulk rows come by the hundred and give way to online ones: their caller waits for the slowest
 # of them anyway, and would rather have it late than not at all.
 BULK_PATIENCE: Final = 10
+# While online rows come, a bulk batch is small: who comes meanwhile waits for its end. With 20,000
+# items, at one online request after another, a stream of rows raised their 99th percentile 3-fold
+# with batches of 32 and 1.2- to 2-fold with 4, and had 900 rows a second in place of 1,500.
+BULK_ROWS_BESIDE_ONLINE: Final = 4
+QUIET_S: Final = 1.0
 # Share of a row's patience that what is ahead may take by estimate. The rest is for the row's own
 # batch, its way back, and a pace that falls by half; the engine has work enough all the same. On a
 # busy machine, at three times the capacity, 99 of 100 admitted had their list after 1.2 s of 2 s
@@ -83,6 +88,7 @@ class Batcher:
         self._clock = clock
         self._online: deque[_Row] = deque()
         self._bulk: deque[_Row] = deque()
+        self._last_online_s = -math.inf
         self._arrival = threading.Event()
         self._running_rows = 0
         self._running_since_s = 0.0
@@ -165,6 +171,8 @@ class Batcher:
         self.require_room(bulk=bulk)
         queue = self._bulk if bulk else self._online
         now_s = self._clock()
+        if not bulk:
+            self._last_online_s = now_s
         answer = asyncio.get_running_loop().create_future()
         queue.append(_Row(engine, job, answer, now_s, now_s + self._patience_s(bulk=bulk)))
         if not self._arrival.is_set():  # for its lock, which setting it takes and asking does not
@@ -179,7 +187,8 @@ class Batcher:
             closing = self._closing
             self._arrival.clear()
             late = self._cut_late(self._online) + self._cut_late(self._bulk)
-            batch = self._cut(self._online) or self._cut(self._bulk)
+            batch = self._cut(self._online, self._max_batch)
+            batch = batch or self._cut(self._bulk, self._bulk_rows())
             if late:
                 errors = [DeadlineExceededError("waited too long in the queue") for _ in late]
                 loop.call_soon_threadsafe(_deliver, late, errors)
@@ -201,10 +210,14 @@ class Batcher:
                 late.append(row)
         return late
 
-    def _cut(self, queue: deque[_Row]) -> list[_Row]:
+    def _bulk_rows(self) -> int:
+        is_quiet = self._clock() - self._last_online_s > QUIET_S
+        return self._max_batch if is_quiet else min(self._max_batch, BULK_ROWS_BESIDE_ONLINE)
+
+    def _cut(self, queue: deque[_Row], max_rows: int) -> list[_Row]:
         """Take the rows at the head that one engine can answer together."""
         batch: list[_Row] = []
-        while queue and len(batch) < self._max_batch:
+        while queue and len(batch) < max_rows:
             if batch and queue[0].engine is not batch[0].engine:
                 break
             row = queue.popleft()

@@ -27,14 +27,14 @@ CHECKSUM_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 8 * 2**20
 
 
-def key(user_id: str, model_digest: str) -> str:
-    """Name the value of a user under a model.
+def key(user_id: str) -> str:
+    """Name all that is kept of a user; the customer's id does not stand in it."""
+    return f"foldin:v{FORMAT_VERSION}:u:{fingerprint(user_id).hex()}"
 
-    The format and the model stand in it, so that neither a new release nor a new model ever
-    meets old values; the customer's id does not.
-    """
-    user = _fingerprint(user_id).hex()
-    return f"foldin:v{FORMAT_VERSION}:{model_digest[:16]}:u:{user}"
+
+def field(model_digest: str) -> str:
+    """Name, within what is kept of a user, the value of a model: a new one never meets old ones."""
+    return model_digest[:16]
 
 
 def encode(record: UserRecord) -> bytes:
@@ -53,7 +53,7 @@ def encode(record: UserRecord) -> bytes:
         MAGIC,
         FORMAT_VERSION,
         _digest_bytes(record.model_digest),
-        _fingerprint(record.user_id),
+        fingerprint(record.user_id),
         _history_fingerprint(liked, disliked),
         len(record.latent_D),
         len(record.liked_N),
@@ -62,7 +62,7 @@ def encode(record: UserRecord) -> bytes:
     content = b"".join((header, latent, liked, disliked))
     if len(content) + CHECKSUM_BYTES > MAX_VALUE_BYTES:
         raise RecordRefusedError("content", "the record is larger than a value may be")
-    return content + _checksum(content)
+    return content + checksum(content)
 
 
 def decode(value: bytes, user_id: str, model_digest: str) -> UserRecord:
@@ -78,14 +78,14 @@ def decode(value: bytes, user_id: str, model_digest: str) -> UserRecord:
     if not HEADER.size + CHECKSUM_BYTES <= len(value) <= MAX_VALUE_BYTES:
         raise RecordRefusedError("damaged", "a kept value is too short or too long to be a record")
     content = value[:-CHECKSUM_BYTES]
-    if _checksum(content) != value[-CHECKSUM_BYTES:]:
+    if checksum(content) != value[-CHECKSUM_BYTES:]:
         raise RecordRefusedError("damaged", "a kept value is damaged")
     magic, version, model, user, history, *counts = HEADER.unpack_from(content)
     if (magic, version) != (MAGIC, FORMAT_VERSION):
         raise RecordRefusedError("format", "a kept value has another format")
     if model != _digest_bytes(model_digest):
         raise RecordRefusedError("model", "a kept value is another model's")
-    if user != _fingerprint(user_id):
+    if user != fingerprint(user_id):
         raise RecordRefusedError("user", "a kept value is another user's")
     if len(content) != HEADER.size + 4 * sum(counts):
         raise RecordRefusedError("damaged", "a kept value is not as long as it says")
@@ -123,7 +123,8 @@ def _digest_bytes(model_digest: str) -> bytes:
     return digest
 
 
-def _fingerprint(user_id: str) -> bytes:
+def fingerprint(user_id: str) -> bytes:
+    """Give the 32 bytes that stand for a user in keys and values."""
     # JSON may carry half of a surrogate pair, which plain UTF-8 refuses.
     return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()
 
@@ -133,5 +134,6 @@ def _history_fingerprint(liked: bytes, disliked: bytes) -> bytes:
     return hashlib.sha256(struct.pack("<I", len(liked)) + liked + disliked).digest()
 
 
-def _checksum(content: bytes) -> bytes:
+def checksum(content: bytes) -> bytes:
+    """Give the 16 bytes that end a value with this content."""
     return hashlib.blake2b(content, digest_size=CHECKSUM_BYTES).digest()

@@ -1,19 +1,23 @@
 """The latent store of one process: the users seen last, each for a while."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from service.errors import RecordRefusedError
-from service.latents import codec
+from service.latents import codec, history_codec
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.store import UserRecord
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    value: bytes
+    """Of one user: the history, and by model what came of it."""
+
+    history: bytes
+    records: dict[str, bytes]
     expires_at_s: float
 
 
@@ -29,8 +33,9 @@ class MemoryStore:
         """Make an empty store.
 
         Args:
-            capacity: Records kept; the least recently used one makes room for the next.
-            ttl_s: A record is gone so many seconds after it was put; reading it does not renew it.
+            capacity: Users kept; the least recently used one makes room for the next.
+            ttl_s: A user is gone so many seconds after the last posted history or event; reading
+                does not renew them.
             clock: Gives seconds and never goes back, as ``time.monotonic`` does.
         """
         self._capacity = capacity
@@ -40,7 +45,7 @@ class MemoryStore:
 
     @property
     def capacity(self) -> int:
-        """Records kept at most."""
+        """Users kept at most."""
         return self._capacity
 
     @property
@@ -54,32 +59,63 @@ class MemoryStore:
         Raises:
             RecordRefusedError: What was kept is not that record; it is dropped.
         """
-        key = codec.key(user_id, model_digest)
-        kept = self._current(key)
-        if kept is None:
+        kept = self._used(codec.key(user_id))
+        value = kept and kept.records.get(codec.field(model_digest))
+        if kept is None or value is None:
             return None
-        self._kept.move_to_end(key)
         try:
-            return codec.decode(kept.value, user_id, model_digest)
+            return codec.decode(value, user_id, model_digest)
         except RecordRefusedError:
-            del self._kept[key]
+            del kept.records[codec.field(model_digest)]
             raise
 
     async def put(self, record: UserRecord) -> None:
-        """Keep a record.
+        """Keep a record with its history.
 
         Raises:
             RecordRefusedError: The record cannot be kept, for example for a latent with a NaN.
         """
-        key = codec.key(record.user_id, record.model_digest)
-        self._kept[key] = _Kept(codec.encode(record), self._clock() + self._ttl_s)
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        key, field = codec.key(record.user_id), codec.field(record.model_digest)
+        value, history = codec.encode(record), history_codec.encode(record.history, record.user_id)
+        if not record.is_derived:
+            self._keep(key, history, {field: value})
+            return
+        kept = self._current(key)
+        if kept is not None and kept.history == history:
+            kept.records[field] = value
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        """Forget a user under this model; tell whether there was anything to forget."""
-        key = codec.key(user_id, model_digest)
+    async def history(self, user_id: str) -> KeptHistory:
+        """Give what is kept of what the user did; an empty history where nothing is.
+
+        Raises:
+            RecordRefusedError: What was kept is no history of this user; they are dropped.
+        """
+        key = codec.key(user_id)
+        kept = self._used(key)
+        if kept is None:
+            return NO_HISTORY
+        try:
+            return history_codec.decode(kept.history, user_id)
+        except RecordRefusedError:
+            del self._kept[key]
+            raise
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        """Add events to the user's history; no other writer gets a turn in between.
+
+        Raises:
+            RecordRefusedError: What was kept is no history of this user, or what comes of it
+                cannot be kept.
+        """
+        before = await self.history(user_id)
+        grown = before.with_events(events, limit)
+        if grown is not before:
+            self._keep(codec.key(user_id), history_codec.encode(grown, user_id), {})
+        return grown
+
+    async def forget(self, user_id: str) -> bool:
+        """Drop all that is kept of a user; tell whether there was anything."""
+        key = codec.key(user_id)
         was_kept = self._current(key) is not None
         self._kept.pop(key, None)
         return was_kept
@@ -90,6 +126,18 @@ class MemoryStore:
     async def close(self) -> None:
         """Forget everybody."""
         self._kept.clear()
+
+    def _keep(self, key: str, history: bytes, records: dict[str, bytes]) -> None:
+        self._kept[key] = _Kept(history, records, self._clock() + self._ttl_s)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+
+    def _used(self, key: str) -> _Kept | None:
+        kept = self._current(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+        return kept
 
     def _current(self, key: str) -> _Kept | None:
         kept = self._kept.get(key)

@@ -6,7 +6,7 @@ in a record, in None or in a ``LatentStoreError``.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, final
@@ -26,8 +26,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
 from service.errors import LatentStoreError, RecordRefusedError, SettingsError
-from service.latents import codec
+from service.latents import codec, history_codec
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.redis_address import RedisAddress
+from service.latents.redis_scripts import (
+    ADD_DERIVED,
+    EXTEND,
+    HISTORY_FIELD,
+    NOT_THERE,
+    REPLACE,
+)
 from service.latents.store import UserRecord
 
 # What comes of a bad server or network. The parser of the client lets a server's nonsense out as
@@ -94,41 +102,70 @@ class RedisStore:
             RecordRefusedError: Redis held something else than that record; it is deleted.
             LatentStoreError: Redis failed or took too long.
         """
-        key = codec.key(user_id, model_digest)
-        async with self._guarded("GET"):
-            value = await self._client.get(key)
+        key, field = codec.key(user_id), codec.field(model_digest)
+        async with self._guarded("HGET"):
+            value = await self._read(key, field)
             if value is None:
                 return None
-            if not isinstance(value, bytes):
-                raise LatentStoreError("Redis GET: the answer is no string")
             try:
                 return codec.decode(value, user_id, model_digest)
             except RecordRefusedError:
-                with suppress(RedisError):  # a replica deletes nothing
-                    await self._client.delete(key)
+                await self._drop(key, field)
                 raise
 
     async def put(self, record: UserRecord) -> None:
-        """Keep a record until it expires or is evicted.
+        """Keep a record with its history until it expires or is evicted.
 
         Raises:
             RecordRefusedError: The record cannot be kept.
             LatentStoreError: Redis failed or took too long.
         """
-        key = codec.key(record.user_id, record.model_digest)
-        value = codec.encode(record)
-        ttl_s = self._ttl_s * (1 - JITTER * self._chance())
-        async with self._guarded("SET"):
-            await self._client.set(key, value, px=max(1, int(1000 * ttl_s)))
+        key, field = codec.key(record.user_id), codec.field(record.model_digest)
+        value, history = codec.encode(record), history_codec.encode(record.history, record.user_id)
+        async with self._guarded("put"):
+            if record.is_derived:
+                await self._run(ADD_DERIVED, key, history_codec.stamp(history), field, value)
+            else:
+                await self._run(REPLACE, key, history, self._ttl_ms(), field, value)
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        """Forget a user under this model; tell whether there was anything to forget.
+    async def history(self, user_id: str) -> KeptHistory:
+        """Give what is kept of what the user did; an empty history where nothing is.
 
         Raises:
-            LatentStoreError: Redis failed or took too long; the record may still be there.
+            RecordRefusedError: Redis held something else than a history; it is deleted.
+            LatentStoreError: Redis failed or took too long.
+        """
+        async with self._guarded("HGET"):
+            _, history = await self._read_history(user_id)
+            return history
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        """Add events to the user's history; who meets another writer reads again.
+
+        Raises:
+            RecordRefusedError: Redis held something else than a history; it is deleted. Or what
+                comes of it cannot be kept.
+            LatentStoreError: Redis failed or took too long; the events may be in all the same.
+        """
+        key = codec.key(user_id)
+        async with self._guarded("append"):
+            while True:  # each turn that is lost is another writer's success
+                stamp, before = await self._read_history(user_id)
+                grown = before.with_events(events, limit)
+                if grown is before:
+                    return before
+                value = history_codec.encode(grown, user_id)
+                if await self._run(EXTEND, key, stamp, value, self._ttl_ms()):
+                    return grown
+
+    async def forget(self, user_id: str) -> bool:
+        """Drop all that is kept of a user; tell whether there was anything.
+
+        Raises:
+            LatentStoreError: Redis failed or took too long; the user may still be there.
         """
         async with self._guarded("DEL"):
-            return bool(await self._client.delete(codec.key(user_id, model_digest)))
+            return bool(await self._client.delete(codec.key(user_id)))
 
     async def ping(self) -> None:
         """Ask whether Redis answers.
@@ -146,6 +183,37 @@ class RedisStore:
             async with asyncio.timeout(self._timeout_s):
                 for client in (self._client, *self._sentinels):
                     await client.aclose()
+
+    async def _read(self, key: str, field: str) -> bytes | None:
+        value: object = await self._client.hget(key, field)
+        if value is None or isinstance(value, bytes):
+            return value
+        raise LatentStoreError("Redis HGET: the answer is no string")
+
+    async def _read_history(self, user_id: str) -> tuple[bytes, KeptHistory]:
+        """Give the history with its stamp."""
+        key = codec.key(user_id)
+        value = await self._read(key, HISTORY_FIELD)
+        if value is None:
+            return NOT_THERE, NO_HISTORY
+        try:
+            return history_codec.stamp(value), history_codec.decode(value, user_id)
+        except RecordRefusedError:
+            await self._drop(key, HISTORY_FIELD)
+            raise
+
+    async def _drop(self, key: str, field: str) -> None:
+        with suppress(RedisError):  # a replica deletes nothing
+            await self._client.hdel(key, field)
+
+    async def _run(self, script: str, key: str, *arguments: str | bytes | int) -> bool:
+        done: object = await self._client.eval(script, 1, key, *arguments)
+        if done not in {0, 1}:
+            raise LatentStoreError("Redis EVAL: the answer is none of the script's")
+        return done == 1
+
+    def _ttl_ms(self) -> int:
+        return max(1, int(1000 * self._ttl_s * (1 - JITTER * self._chance())))
 
     @asynccontextmanager
     async def _guarded(self, doing: str) -> AsyncIterator[None]:

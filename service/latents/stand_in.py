@@ -2,17 +2,22 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from typing import Final, final
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar, final
 
 from service.errors import LatentStoreError, RecordRefusedError
 from service.latents import codec
 from service.latents.circuit_breaker import CircuitBreaker, State
+from service.latents.kept_history import Event, KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.store import LatentStore, UserRecord
 
 # So often an outage is looked at: it ends for us so much later than for Redis.
 PROBE_EVERY_S: Final = 1.0
+LEFT_ALONE: Final = "the store is out, and left alone for a moment"
+
+T = TypeVar("T")
 
 
 @final
@@ -49,7 +54,7 @@ class StandIn:
         self._reads = CircuitBreaker("read", probe_every_s / 2, clock, on_state)
         self._writes = CircuitBreaker("write", probe_every_s / 2, clock, on_state)
         self._probe_every_s = probe_every_s
-        # By key, least recently used first, as in the local store: whose record that is. The
+        # By user, least recently used first, as in the local store: whose record that is. The
         # pair is made anew for each record, and tells it from the one before.
         self._owed: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._handing_over = asyncio.Lock()
@@ -66,62 +71,87 @@ class StandIn:
         Raises:
             LatentStoreError: As the shared store does; or it is out, and nothing was put here.
         """
-        key = codec.key(user_id, model_digest)
+        key = codec.key(user_id)
         if key in self._owed:
             self._owed.move_to_end(key)
             record = await self._local.get(user_id, model_digest)
             if record is not None:
                 return record
-        if not self._reads.is_closed:
-            self._watch()
-            raise LatentStoreError("the store is out, and left alone for a moment")
-        try:
-            record = await self._shared.get(user_id, model_digest)
-        except RecordRefusedError:
-            self._reads.succeeded()  # it answers; what it answers is another matter
-            raise
-        except LatentStoreError:
-            self._reads.failed()
-            self._watch()
-            raise
-        self._reads.succeeded()
-        return record
+        return await self._read(lambda: self._shared.get(user_id, model_digest))
+
+    async def history(self, user_id: str) -> KeptHistory:
+        """Give what is kept of what the user did; an empty history where nothing is.
+
+        Raises:
+            LatentStoreError: As the shared store does; or it is out, and nothing was put here.
+        """
+        if codec.key(user_id) in self._owed:
+            history = await self._local.history(user_id)
+            if len(history):
+                return history
+        return await self._read(lambda: self._shared.history(user_id))
 
     async def put(self, record: UserRecord) -> None:
         """Keep a record, in the shared store or here.
 
         Raises:
             RecordRefusedError: It cannot be kept anywhere.
+            LatentStoreError: It is derived from what the shared store has, which is out.
         """
-        key = codec.key(record.user_id, record.model_digest)
+        key = codec.key(record.user_id)
+        is_owed = key in self._owed
         # Behind an older record that is still to be handed over, not past it.
-        if self._writes.is_closed and key not in self._owed:
+        if self._writes.is_closed and not is_owed:
             try:
                 await self._shared.put(record)
             except RecordRefusedError:
                 raise
             except LatentStoreError:
                 self._writes.failed()
+                if record.is_derived:
+                    self._watch()
+                    raise
             else:
                 self._writes.succeeded()
                 return
+        elif record.is_derived and not is_owed:
+            raise LatentStoreError(LEFT_ALONE)
         await self._local.put(record)
-        self._owed.pop(key, None)
-        self._owed[key] = (record.user_id, record.model_digest)
-        if len(self._owed) > self._local.capacity:
-            self._owed.popitem(last=False)
+        if not record.is_derived:
+            self._owe(key, record)
         self._watch()
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        """Forget a user under this model; tell whether there was anything to forget.
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        """Add events to the user's history in the shared store: they are never kept here alone.
 
         Raises:
-            LatentStoreError: The shared store failed; it may still have the record.
+            LatentStoreError: As the shared store does; or it is out, or a history of this user is
+                still to be handed over.
+        """
+        if not self._writes.is_closed or codec.key(user_id) in self._owed:
+            self._watch()
+            raise LatentStoreError(LEFT_ALONE)
+        try:
+            grown = await self._shared.append(user_id, events, limit)
+        except RecordRefusedError:
+            raise
+        except LatentStoreError:
+            self._writes.failed()
+            self._watch()
+            raise
+        self._writes.succeeded()
+        return grown
+
+    async def forget(self, user_id: str) -> bool:
+        """Drop all that is kept of a user; tell whether there was anything.
+
+        Raises:
+            LatentStoreError: The shared store failed; it may still have the user.
         """
         async with self._handing_over:  # else that could come after the deletion
-            self._owed.pop(codec.key(user_id, model_digest), None)
-            was_here = await self._local.delete(user_id, model_digest)
-            return await self._shared.delete(user_id, model_digest) or was_here
+            self._owed.pop(codec.key(user_id), None)
+            was_here = await self._local.forget(user_id)
+            return await self._shared.forget(user_id) or was_here
 
     async def ping(self) -> None:
         """Ask whether the shared store answers.
@@ -138,6 +168,28 @@ class StandIn:
             await asyncio.wait({self._probing})
         await self._local.close()
         await self._shared.close()
+
+    async def _read(self, operation: Callable[[], Coroutine[None, None, T]]) -> T:
+        if not self._reads.is_closed:
+            self._watch()
+            raise LatentStoreError(LEFT_ALONE)
+        try:
+            found = await operation()
+        except RecordRefusedError:
+            self._reads.succeeded()  # it answers; what it answers is another matter
+            raise
+        except LatentStoreError:
+            self._reads.failed()
+            self._watch()
+            raise
+        self._reads.succeeded()
+        return found
+
+    def _owe(self, key: str, record: UserRecord) -> None:
+        self._owed.pop(key, None)
+        self._owed[key] = (record.user_id, record.model_digest)
+        if len(self._owed) > self._local.capacity:
+            self._owed.popitem(last=False)
 
     def _watch(self) -> None:
         """Have a task see to it that the outage ends."""
@@ -182,7 +234,8 @@ class StandIn:
             self._owed.move_to_end(key)
             record = await self._local.get(*owed)
             if record is not None:
-                await self._shared.put(record)
+                history = await self._local.history(record.user_id)
+                await self._shared.put(replace(record, history=history))
             if self._owed.get(key) is owed:  # else a newer one came meanwhile
                 del self._owed[key]
-                await self._local.delete(*owed)
+                await self._local.forget(owed[0])

@@ -1,10 +1,13 @@
 """What a latent store keeps for a user, and the contract that every store passes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 
 
 @final
@@ -19,6 +22,10 @@ class UserRecord:
         liked_N: int64 item indices that were encoded, sorted and unique; liked or, by a model
             that reads ratings, rated.
         disliked_N: int64 item indices that are seen but not liked, sorted and unique.
+        history: What the latent was made of, to be put beside it; ``get`` leaves it out.
+        is_derived: Whether ``history`` was read from the store. Such a record is kept only while
+            that is still the user's history there: a latent never outlives an event that came
+            meanwhile, or the user's deletion.
     """
 
     user_id: str
@@ -26,10 +33,17 @@ class UserRecord:
     latent_D: NDArray[np.float32]
     liked_N: NDArray[np.int64]
     disliked_N: NDArray[np.int64]
+    history: KeptHistory = NO_HISTORY
+    is_derived: bool = False
 
 
 class LatentStore(Protocol):
-    """Keeps user records for a while. An accelerator: whatever it loses can be posted again."""
+    """Keeps, for each user, a history and what models made of it, for a while.
+
+    A history that is posted as a whole takes the place of all that was kept; events add to it.
+    Both let go of the latents that other models made of the history before. Latents can be made
+    again; an event that was taken is in the history from then on, however many add at once.
+    """
 
     @property
     def name(self) -> str:
@@ -45,15 +59,36 @@ class LatentStore(Protocol):
         """
 
     async def put(self, record: UserRecord) -> None:
-        """Keep a record until it expires or is evicted.
+        """Keep a record with its history until it expires or is evicted.
 
         Raises:
             RecordRefusedError: No store could keep this record.
             LatentStoreError: The store failed or is too slow.
         """
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        """Forget a user under this model; tell whether there was anything to forget.
+    async def history(self, user_id: str) -> KeptHistory:
+        """Give what is kept of what the user did; an empty history where nothing is.
+
+        Raises:
+            RecordRefusedError: The store held something else; it is dropped.
+            LatentStoreError: The store failed or is too slow.
+        """
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        """Add events to the user's history, of which the ``limit`` newest entries stay.
+
+        Returns:
+            The history with the events in it.
+
+        Raises:
+            RecordRefusedError: The store held something else; it is dropped. Or no store could
+                keep what comes of the events.
+            LatentStoreError: The store failed or is too slow. The events may still be in the
+                history; those with an id may be sent again.
+        """
+
+    async def forget(self, user_id: str) -> bool:
+        """Drop all that is kept of a user; tell whether there was anything.
 
         Raises:
             LatentStoreError: The store failed or is too slow.

@@ -1,11 +1,12 @@
 """Writes that nobody waits for: a posted history is answered, however the store is."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 from service.errors import LatentStoreError
 from service.latents import codec
+from service.latents.kept_history import Event, KeptHistory
 from service.latents.store import LatentStore, UserRecord
 
 
@@ -37,9 +38,9 @@ class WriteBehind:
         self._max_pending = max_pending
         self._on_outcome = on_outcome
         self._flush_timeout_s = flush_timeout_s
-        self._pending: dict[str, UserRecord] = {}  # by key, oldest first
+        self._pending: dict[str, UserRecord] = {}  # by user, oldest first
         self._under_way: dict[str, UserRecord] = {}  # at most one
-        self._write_ended = asyncio.Event()
+        self._write_ended = asyncio.Event()  # of the write under way, or else of the next one
         self._writer: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -54,35 +55,70 @@ class WriteBehind:
         Raises:
             LatentStoreError: As the store behind does.
         """
-        key = codec.key(user_id, model_digest)
-        noted = self._pending.get(key) or self._under_way.get(key)
-        return noted or await self._store.get(user_id, model_digest)
+        for noted in self._noted(codec.key(user_id)):
+            if noted.model_digest == model_digest:
+                return noted
+            if not noted.is_derived:  # which leaves nothing of what the store has
+                return None
+        return await self._store.get(user_id, model_digest)
 
     async def put(self, record: UserRecord) -> None:
-        """Note a record, to be written soon; waits for nothing and never fails."""
+        """Note a record, to be written soon; waits for nothing and never fails.
+
+        One record a user is noted: a posted history makes others needless, and what is derived
+        can be derived again.
+        """
         if self._is_closed:
             self._on_outcome("lost")
             return
+        key = codec.key(record.user_id)
+        noted = self._pending.get(key)
+        if record.is_derived and noted is not None and not noted.is_derived:
+            return  # what it was derived from is about to go
         # A newer record takes the place of the noted one in the row, not the last place: who
         # posts all the time gets written all the same.
-        self._pending[codec.key(record.user_id, record.model_digest)] = record
+        self._pending[key] = record
         if len(self._pending) > self._max_pending:
             del self._pending[next(iter(self._pending))]
             self._on_outcome("lost")
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_pending())
+        self._begin_writing()
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        """Forget a user under this model; tell whether there was anything to forget.
+    async def history(self, user_id: str) -> KeptHistory:
+        """Give the newest history of this user.
 
         Raises:
-            LatentStoreError: As the store behind does; the record may still be there.
+            LatentStoreError: As the store behind does.
         """
-        key = codec.key(user_id, model_digest)
+        for noted in self._noted(codec.key(user_id)):
+            if not noted.is_derived:
+                return noted.history
+        return await self._store.history(user_id)
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        """Add events to the user's history at once, after what is noted of that user.
+
+        Raises:
+            LatentStoreError: As the store behind does.
+        """
+        key = codec.key(user_id)
+        while self._noted(key):
+            if key in self._pending:  # somebody waits for this one
+                self._pending = {key: self._pending.pop(key)} | self._pending
+            self._begin_writing()
+            await self._write_ended.wait()
+        return await self._store.append(user_id, events, limit)
+
+    async def forget(self, user_id: str) -> bool:
+        """Drop all that is kept of a user; tell whether there was anything.
+
+        Raises:
+            LatentStoreError: As the store behind does; the user may still be there.
+        """
+        key = codec.key(user_id)
         was_noted = self._pending.pop(key, None) is not None
         if key in self._under_way:
             await self._write_ended.wait()  # else that write could arrive after the deletion
-        return await self._store.delete(user_id, model_digest) or was_noted
+        return await self._store.forget(user_id) or was_noted
 
     async def ping(self) -> None:
         """Ask whether the store behind answers.
@@ -105,6 +141,15 @@ class WriteBehind:
         finally:
             await self._store.close()
 
+    def _noted(self, key: str) -> list[UserRecord]:
+        """Give what is noted of a user and not yet written, the newest first."""
+        notes = (self._pending.get(key), self._under_way.get(key))
+        return [record for record in notes if record is not None]
+
+    def _begin_writing(self) -> None:
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_pending())
+
     def _drop_pending(self) -> None:
         while self._pending:
             self._pending.popitem()
@@ -114,7 +159,6 @@ class WriteBehind:
         while self._pending:
             key = next(iter(self._pending))
             record = self._under_way[key] = self._pending.pop(key)
-            self._write_ended.clear()
             outcome = "lost"
             try:
                 await self._store.put(record)
@@ -124,4 +168,5 @@ class WriteBehind:
             finally:
                 del self._under_way[key]
                 self._write_ended.set()
+                self._write_ended = asyncio.Event()
                 self._on_outcome(outcome)

@@ -89,7 +89,8 @@ def _layer_norm(op: OnnxGraph, layer: nn.LayerNorm, source: str) -> str:
 
 
 def _selu(op: OnnxGraph, source: str) -> str:
-    # onnxruntime's own is for float32 only.
+    # onnxruntime's own is for float32 only. Without a dense layer before it, what comes is float32.
+    source = op.cast(source, np.float64)
     numbers = (op.constant(np.float64(number)) for number in (0, 1, SELU_ALPHA, SELU_SCALE))
     zero, one, alpha, scale = numbers
     below = op("Mul", alpha, op("Sub", op("Exp", op("Min", source, zero)), one))

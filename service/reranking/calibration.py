@@ -17,14 +17,13 @@ class Calibration:
     """The Kullback-Leibler divergence of a growing list's categories from a history's.
 
     Args:
-        share_NG: float64, the category shares of each entry of the history: an entry with two
-            categories has half of either. An entry without one has none.
+        weight_G: float64, how much of the history each category is; zeros: it has none.
     """
 
-    def __init__(self, share_NG: NDArray[np.float64]) -> None:
-        total = share_NG.sum()
-        self._target_G = share_NG.sum(axis=0) / total if total else np.zeros(share_NG.shape[1])
-        self._sum_G = np.zeros(share_NG.shape[1])
+    def __init__(self, weight_G: NDArray[np.float64]) -> None:
+        total = weight_G.sum()
+        self._target_G = weight_G / total if total else np.zeros_like(weight_G)
+        self._sum_G = np.zeros_like(weight_G)
 
     def divergence_of(self, share_CG: NDArray[np.float64]) -> NDArray[np.float64]:
         """Tell how far off the list would be with each candidate added, [C] in nats.

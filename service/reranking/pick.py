@@ -31,7 +31,7 @@ class Pool:
         score_C: The model's.
         vector_CH: Of unit length, or zero; of a model without item vectors H is 0.
         popularity_C: 0 to 1.
-        category_CG: The shares of G categories in each item.
+        category_CG: The shares of G categories in each item: of two, half each.
     """
 
     score_C: NDArray[np.float64]
@@ -41,7 +41,7 @@ class Pool:
 
 
 def pick(
-    pool: Pool, k: int, taste: Taste, disliked_NH: Vectors, history_NG: NDArray[np.float64]
+    pool: Pool, k: int, taste: Taste, disliked_NH: Vectors, history_G: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Pick k items, or all if there are fewer; their places in the pool, in the order of the list.
 
@@ -50,10 +50,10 @@ def pick(
         k: Items wanted.
         taste: What the list should be like; both shares together 1 at most.
         disliked_NH: The vectors of disliked items, of unit length.
-        history_NG: The category shares of the history's entries.
+        history_G: How much of the history each category is.
     """
     worth_C = _worth(pool, taste, disliked_NH)
-    calibration = Calibration(history_NG)
+    calibration = Calibration(history_G)
     likeness_C = np.full(len(worth_C), -1.0)
     own_share = max(0.0, 1 - taste.diversity - taste.calibration)
     is_open_C = np.ones(len(worth_C), dtype=bool)

@@ -7,8 +7,9 @@ model thinks little of.
 from dataclasses import dataclass
 from typing import Final, final
 
-MIN_POOL: Final = 200
-POOL_SHARE: Final = 10
+# Items of a pool beside twice those of the list. Picking takes as many looks at the whole pool as
+# there are items on the list.
+SPARE: Final = 200
 
 
 @final
@@ -41,4 +42,4 @@ PLAIN: Final = Taste()
 
 def pool_size(k: int) -> int:
     """Say from how many of the best items k are picked."""
-    return max(MIN_POOL, POOL_SHARE * k)
+    return SPARE + 2 * k

@@ -138,7 +138,8 @@ class Certificate:
 
     def _widened(self, rows: Bounded, row: int, floor: float) -> tuple[Tensor, Tensor]:
         """Rank all items of a row that reach a score, best first: scores and items."""
-        in_reach_I = rows.bound_BI[row] + rows.slack_B[row] >= floor
+        # Of norms beyond float32 the slack is no number: then all are in reach.
+        in_reach_I = ~(rows.bound_BI[row] + rows.slack_B[row] < floor)
         item_C = in_reach_I.nonzero().flatten()
         query_H = rows.query_BH[row]
         added_I = None if rows.added_BI is None else rows.added_BI[row]

@@ -42,7 +42,8 @@ class ItemScores:
         self.item_vectors_IH = item_vectors_IH.detach()
         self.item_bias_I = item_bias_I.detach()
         self.num_items = len(item_bias_I)
-        self._max_norm = self.item_vectors_IH.norm(dim=1).max().double()
+        # In float64: squares of float32 leave its range.
+        self._max_norm = self.item_vectors_IH.norm(dim=1, dtype=torch.float64).max()
         self._max_bias = self.item_bias_I.abs().max().double()
 
     def of_items(self, query_BH: Tensor, item_BC: Tensor, added_BI: Added = None) -> Tensor:
@@ -59,7 +60,8 @@ class ItemScores:
 
     def reach_B(self, query_BH: Tensor) -> Tensor:
         """Bound ``|q| |v| + |b|`` over all items, float64 [B]: what rounding errors scale with."""
-        reach_B: Tensor = query_BH.norm(dim=1).double() * self._max_norm + self._max_bias
+        norm_B = query_BH.norm(dim=1, dtype=torch.float64)
+        reach_B: Tensor = norm_B * self._max_norm + self._max_bias
         return reach_B
 
 

@@ -1,15 +1,13 @@
 """Items like an item: by the cosine of their vectors or, without any, by the item-item weights."""
 
 from functools import cached_property
-from typing import Final, Literal, TypeAlias, final
+from typing import Final, Literal, Protocol, TypeAlias, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.autoencoders.base import Autoencoder
-from service.autoencoders.item_item import ItemItem
 from service.device import to_host
 from service.retrieval.base import TopK, Wanted
 
@@ -20,6 +18,22 @@ Scores: TypeAlias = NDArray[np.float64]
 FLOAT32_UNIT: Final = 2.0**-24
 # Items whose norms are taken at once: of 600 float64 numbers each, 80 MB.
 BLOCK_ITEMS: Final = 16_384
+
+
+class Weights(Protocol):
+    """A sparse item-item matrix (CSR): the ``ItemItem`` of a model."""
+
+    @property
+    def offset_I1(self) -> Tensor:
+        """int64, where the entries of each item begin, and where the last ones end."""
+
+    @property
+    def item_index_M(self) -> Tensor:
+        """The item that each entry votes for."""
+
+    @property
+    def weight_M(self) -> Tensor:
+        """How strongly."""
 
 
 @final
@@ -36,11 +50,15 @@ class Neighbours:
 
     Safe on any thread. It is best not called on the event loop: a call reads the item matrix once,
     the first one twice.
+
+    Args:
+        item_vectors_IH: float32, not copied; H may be 0.
+        linear: Of a model without vectors.
     """
 
-    def __init__(self, model: Autoencoder) -> None:
-        self._vectors_IH = model.item_vectors_IH.detach()
-        self._linear = model.linear
+    def __init__(self, item_vectors_IH: Tensor, linear: Weights | None) -> None:
+        self._vectors_IH = item_vectors_IH.detach()
+        self._linear = linear
 
     @property
     def measure(self) -> Measure:
@@ -120,18 +138,22 @@ class Neighbours:
         return weight_I
 
 
-def _row(matrix: ItemItem, item_index: int) -> Tensor:
+def _row(matrix: Weights, item_index: int) -> Tensor:
     """Spread the weights of what an item votes for, float64 [I]."""
     first, end = matrix.offset_I1[item_index : item_index + 2].tolist()
-    row_I = matrix.weight_M.new_zeros(matrix.num_items, dtype=torch.float64)
+    row_I = _zeros(matrix)
     row_I[matrix.item_index_M[first:end].long()] = matrix.weight_M[first:end].double()
     return row_I
 
 
-def _column(matrix: ItemItem, item_index: int) -> Tensor:
+def _column(matrix: Weights, item_index: int) -> Tensor:
     """Spread the weights of what votes for an item, float64 [I]; reads the index of all entries."""
     entry_N = (matrix.item_index_M == item_index).nonzero()[:, 0]
     source_N = torch.searchsorted(matrix.offset_I1, entry_N, right=True) - 1
-    column_I = matrix.weight_M.new_zeros(matrix.num_items, dtype=torch.float64)
+    column_I = _zeros(matrix)
     column_I[source_N] = matrix.weight_M[entry_N].double()
     return column_I
+
+
+def _zeros(matrix: Weights) -> Tensor:
+    return matrix.weight_M.new_zeros(len(matrix.offset_I1) - 1, dtype=torch.float64)

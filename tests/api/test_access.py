@@ -70,6 +70,9 @@ async def test_a_key_opens_every_way_to_a_list(
     assert (await locked.post("/recommend/batch", json={"requests": [asked]})).status_code == 200
     for path in ("/users/u/recommendations", "/models", "/items"):
         assert (await locked.get(path)).status_code == 200, path
+    events = {"events": ["i1"]}
+    assert (await locked.post("/users/u/interactions", json=events)).status_code == 200
+    assert (await locked.delete("/users/u")).status_code == 204
 
 
 async def test_a_request_without_a_key_is_refused_before_its_body_is_read(

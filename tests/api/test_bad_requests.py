@@ -110,7 +110,6 @@ BODIES: dict[str, tuple[bytes, int, str, str | None]] = {
     "another on_unknown": (field("on_unknown", b'"warn"'), 422, FIELDS, "/on_unknown"),
     "a misspelt field": (field("exlude_items", b"[]"), 422, FIELDS, "/exlude_items"),
     "a field with a pointer's signs": (field("a/b~c", b"1"), 422, FIELDS, "/a~1b~0c"),
-    "a field that is not built yet": (field("diversity", b"0.5"), 422, FIELDS, "/diversity"),
     "a model that is no text": (field("model", b"1"), 422, FIELDS, "/model"),
     "a model name of 129 letters": (field("model", b'"%s"' % (b"m" * 129)), 422, FIELDS, "/model"),
     "another model": (field("model", b'"other"'), 404, "unknown-model", "/model"),

@@ -157,3 +157,33 @@ async def test_a_control_out_of_its_range_is_named(
     answer = await client.post("/recommend", json={"history": ["i1"]} | control)
     assert answer.status_code == 422
     assert answer.json()["pointer"] == f"/{next(iter(control))}"
+
+
+@pytest.mark.parametrize("control", [{"explain": True}, {"diversity": 0.1}, {"exploration": 1}])
+async def test_a_refined_list_is_no_longer_than_100(
+    running: Running, control: dict[str, Any]
+) -> None:
+    async with running(max_k=1000) as client:
+        body = {"history": ["i1"], "k": 101} | control
+        answer = await client.post("/recommend", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["type"] == "/problems/too-many-results"
+        assert (await client.post("/recommend", json=body | {"k": 100})).status_code == 200
+
+
+async def test_too_many_dislikes_are_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/recommend", json={"history": ["i1"], "dislikes": ["i2"] * 101})
+    assert answer.status_code == 422
+    assert answer.json()["pointer"] == "/dislikes"
+
+
+async def test_explaining_a_kept_user_changes_no_list(client: httpx.AsyncClient) -> None:
+    history = [{"item_id": "i1", "rating": 5, "weight": 50}, "i2", "i3"]
+    await answered(client, history=history, user_id="heavy")
+    plain = (await client.get("/users/heavy/recommendations?k=10")).json()
+    explained = (await client.get("/users/heavy/recommendations?k=10&explain=true")).json()
+    assert explained["cache"] == "hit"
+    assert ids(explained) == ids(plain)
+    assert [item["score"] for item in explained["items"]] == pytest.approx(
+        [item["score"] for item in plain["items"]]
+    )

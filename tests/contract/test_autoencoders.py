@@ -90,6 +90,24 @@ def scores(model: Autoencoder, batch: HistoryBatch) -> torch.Tensor:
     return score_BI if model.linear is None else score_BI + model.linear(batch).float()
 
 
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("dae", {"latent_dim": 4, "hidden_dims": []}),
+        ("autoencoder", {"latent_dim": 4, "hidden_dims": [], "activation": "selu"}),
+        ("autoencoder", {"latent_dim": 4, "hidden_dims": [], "activation": "sigmoid"}),
+    ],
+)
+def test_a_network_without_hidden_layers_is_compiled_too(
+    name: str, config: dict[str, object]
+) -> None:
+    model = build_model(name, config, NUM_ITEMS, NUM_USERS).freeze()
+    layers = OnnxLayers(model, threads=1)
+    gathered_BF = torch.randn(5, model.gathered_dim)
+    found_BD = layers.latents(gathered_BF)
+    torch.testing.assert_close(found_BD, model.latents(gathered_BF), rtol=1e-6, atol=1e-7)
+
+
 def test_compiled_dense_layers_give_what_the_model_gives(model: Autoencoder) -> None:
     model.freeze()
     layers = OnnxLayers(model, threads=1)

@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,12 +13,15 @@ import pytest
 import redis
 
 from service.errors import LatentStoreError
-from service.latents import codec
+from service.latents import codec, history_codec
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.memory_store import MemoryStore, _Kept
+from service.latents.redis_scripts import HISTORY_FIELD
 from service.latents.redis_store import RedisStore
 from service.latents.stand_in import StandIn
 from service.latents.store import LatentStore, UserRecord
 from service.latents.write_behind import WriteBehind
+from service.recommendation import PostedHistory
 
 KINDS: Final = [
     "memory",
@@ -28,15 +31,18 @@ KINDS: Final = [
     "stand-in-memory",
     pytest.param("stand-in-redis", marks=pytest.mark.redis),
 ]
+NOTHING: Final = history_codec.encode(NO_HISTORY, "anna")
+LIKED: Final = KeptHistory(PostedHistory(("i1", "i2"), (4.0, None), (1.0, 2.5)))
+LIMIT: Final = 50
 STRANGE_IDS: Final = ["", " ", "a\0b", "\r\nFLUSHALL\r\n", "ünï-✓-🎬", "\ud800", "x" * 100_000]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A store under test, and a way past it to the bytes that it keeps."""
+    """A store under test, and a way past it to the bytes that it keeps: key, field, value."""
 
     store: LatentStore
-    plant: Callable[[str, bytes], object]
+    plant: Callable[[str, str, bytes], object]
 
     async def put(self, record: UserRecord) -> None:
         """Put a record, and wait until it has arrived."""
@@ -51,15 +57,24 @@ class Subject:
 def subject_in_memory(kind: str, ttl_s: float) -> Subject:
     memory = MemoryStore(capacity=1000, ttl_s=ttl_s, clock=time.monotonic)
 
-    def plant(key: str, value: bytes) -> None:
-        memory._kept[key] = _Kept(value, time.monotonic() + ttl_s)
+    def plant(key: str, field: str, value: bytes) -> None:
+        kept = memory._kept.get(key) or _Kept(NOTHING, {}, time.monotonic() + ttl_s)
+        if field == HISTORY_FIELD:
+            kept = replace(kept, history=value)
+        else:
+            kept.records[field] = value
+        memory._kept[key] = kept
 
     return Subject(before(kind, memory), plant)
 
 
 def subject_in_redis(kind: str, url: str, ttl_s: float, client: redis.Redis) -> Subject:
     store = RedisStore(url, timeout_s=5, ttl_s=ttl_s)
-    return Subject(before(kind, store), client.set)
+
+    def plant(key: str, field: str, value: bytes) -> None:
+        client.hset(key, field, value)
+
+    return Subject(before(kind, store), plant)
 
 
 def before(kind: str, store: LatentStore) -> LatentStore:
@@ -105,6 +120,23 @@ def make_record(user_id: str, digest: str, seed: int = 0) -> UserRecord:
     return UserRecord(user_id, digest, latent_D, np.sort(items_N[:20]), np.sort(items_N[20:]))
 
 
+def with_history(record: UserRecord, history: KeptHistory = LIKED) -> UserRecord:
+    return replace(record, history=history)
+
+
+def derived(record: UserRecord, history: KeptHistory = LIKED) -> UserRecord:
+    return replace(record, history=history, is_derived=True)
+
+
+def events(*names: str) -> list[Event]:
+    """Give events of the items ``i-NAME`` with the names as their ids."""
+    return [Event(f"i-{name}", event_id=name) for name in names]
+
+
+def items(history: KeptHistory) -> list[str]:
+    return list(history.entries.item_ids)
+
+
 def assert_same(found: UserRecord | None, expected: UserRecord) -> None:
     assert found is not None
     assert (found.user_id, found.model_digest) == (expected.user_id, expected.model_digest)
@@ -139,22 +171,27 @@ async def test_another_model_is_a_miss(subject: Subject, digest: str) -> None:
     assert await subject.store.get("anna", "0" * 64) is None
 
 
-async def test_a_deleted_user_is_forgotten_under_that_model_only(
+async def test_a_forgotten_user_is_forgotten_under_all_models(
     subject: Subject, digest: str
 ) -> None:
     other_digest = digest[::-1]
-    await subject.put(make_record("anna", digest))
-    await subject.put(make_record("anna", other_digest))
-    assert await subject.store.delete("anna", digest)
-    assert await subject.store.get("anna", digest) is None
-    assert not await subject.store.delete("anna", digest)
-    assert_same(await subject.store.get("anna", other_digest), make_record("anna", other_digest))
+    await subject.put(with_history(make_record("anna", digest)))
+    await subject.put(derived(make_record("anna", other_digest)))
+    await subject.put(make_record("bert", digest))
+    for model in digest, other_digest:
+        assert await subject.store.get("anna", model) is not None
+    assert await subject.store.forget("anna")
+    for model in digest, other_digest:
+        assert await subject.store.get("anna", model) is None
+    assert not len(await subject.store.history("anna"))
+    assert not await subject.store.forget("anna")
+    assert await subject.store.get("bert", digest) is not None
 
 
 async def test_a_deletion_right_after_a_put_holds(subject: Subject, digest: str) -> None:
     await subject.store.put(make_record("anna", digest))
     await asyncio.sleep(0)  # the write may have begun
-    assert await subject.store.delete("anna", digest)
+    assert await subject.store.forget("anna")
     await subject.settle()
     assert await subject.store.get("anna", digest) is None
 
@@ -168,13 +205,13 @@ async def test_a_record_expires_and_reading_does_not_renew_it(
     await subject.store.get("anna", digest)
     await asyncio.sleep(ttl_s / 2 + 0.05)
     assert await subject.store.get("anna", digest) is None
-    assert not await subject.store.delete("anna", digest)
+    assert not await subject.store.forget("anna")
 
 
 async def test_a_value_of_another_user_is_refused_and_dropped(
     subject: Subject, digest: str
 ) -> None:
-    subject.plant(codec.key("bert", digest), codec.encode(make_record("anna", digest)))
+    subject.plant(codec.key("bert"), codec.field(digest), codec.encode(make_record("anna", digest)))
     with pytest.raises(LatentStoreError, match="another user"):
         await subject.store.get("bert", digest)
     assert await subject.store.get("bert", digest) is None
@@ -195,7 +232,7 @@ async def test_a_value_of_another_model_is_refused_and_dropped(
 async def test_a_damaged_value_is_refused_and_dropped(
     subject: Subject, digest: str, value: bytes
 ) -> None:
-    subject.plant(codec.key("anna", digest), value)
+    subject.plant(codec.key("anna"), codec.field(digest), value)
     with pytest.raises(LatentStoreError):
         await subject.store.get("anna", digest)
     assert await subject.store.get("anna", digest) is None
@@ -275,3 +312,144 @@ async def test_a_store_can_be_closed_twice(subject: Subject, digest: str) -> Non
     await subject.store.put(make_record("anna", digest))
     await subject.store.close()
     await subject.store.close()
+
+
+async def test_a_history_comes_back_as_it_was_posted(subject: Subject, digest: str) -> None:
+    await subject.store.put(with_history(make_record("anna", digest)))
+    assert await subject.store.history("anna") == LIKED
+    await subject.settle()
+    assert await subject.store.history("anna") == LIKED
+    assert await subject.store.history("nobody") == NO_HISTORY
+
+
+async def test_events_add_to_nothing_and_to_a_posted_history_alike(
+    subject: Subject, digest: str
+) -> None:
+    await subject.store.forget("anna")
+    assert items(await subject.store.append("anna", events("a", "b"), LIMIT)) == ["i-a", "i-b"]
+    await subject.store.put(with_history(make_record("anna", digest)))
+    grown = await subject.store.append("anna", [Event("i3", 2.0, 0.5)], LIMIT)
+    assert grown.entries == PostedHistory(("i1", "i2", "i3"), (4.0, None, 2.0), (1.0, 2.5, 0.5))
+    assert await subject.store.history("anna") == grown
+
+
+async def test_an_event_that_is_sent_again_counts_once(subject: Subject, digest: str) -> None:
+    del digest
+    await subject.store.forget("anna")
+    first = await subject.store.append("anna", events("a", "b", "a"), LIMIT)
+    assert items(first) == ["i-a", "i-b"]
+    assert items(await subject.store.append("anna", events("b", "c"), LIMIT)) == [
+        "i-a", "i-b", "i-c",
+    ]  # fmt: skip
+    again = await subject.store.append("anna", events("c"), LIMIT)
+    assert again == await subject.store.history("anna")
+
+
+async def test_of_too_many_events_the_newest_stay(subject: Subject) -> None:
+    await subject.store.forget("anna")
+    for name in "abcdef":
+        await subject.store.append("anna", events(name), 3)
+    assert items(await subject.store.history("anna")) == ["i-d", "i-e", "i-f"]
+    assert items(await subject.store.append("anna", events(*"ghijk"), 3)) == ["i-i", "i-j", "i-k"]
+
+
+async def test_an_event_lets_go_of_what_models_made_of_the_history_before(
+    subject: Subject, digest: str
+) -> None:
+    other_digest = digest[::-1]
+    await subject.put(with_history(make_record("anna", digest)))
+    await subject.put(derived(make_record("anna", other_digest)))
+    await subject.store.append("anna", events("a"), LIMIT)
+    assert await subject.store.get("anna", digest) is None
+    assert await subject.store.get("anna", other_digest) is None
+
+
+async def test_a_posted_history_lets_go_of_what_other_models_made_of_the_one_before(
+    subject: Subject, digest: str
+) -> None:
+    other_digest = digest[::-1]
+    await subject.put(with_history(make_record("anna", other_digest)))
+    newer = KeptHistory(PostedHistory(("i9",)))
+    await subject.store.put(with_history(make_record("anna", digest), newer))
+    for _ in range(2):
+        assert await subject.store.get("anna", other_digest) is None
+        assert await subject.store.history("anna") == newer
+        await subject.settle()
+
+
+async def test_a_derived_record_is_kept_beside_its_history_only(
+    subject: Subject, digest: str
+) -> None:
+    await subject.store.forget("anna")
+    history = await subject.store.append("anna", events("a"), LIMIT)
+    await subject.put(derived(make_record("anna", digest), history))
+    assert_same(await subject.store.get("anna", digest), make_record("anna", digest))
+    assert await subject.store.history("anna") == history
+    await subject.store.append("anna", events("b"), LIMIT)
+    await subject.put(derived(make_record("anna", digest), history))
+    assert await subject.store.get("anna", digest) is None  # it has not seen b
+    await subject.store.forget("anna")
+    await subject.put(derived(make_record("anna", digest), history))
+    assert await subject.store.get("anna", digest) is None
+    assert not await subject.store.forget("anna")
+
+
+async def test_writers_at_the_same_time_lose_no_event(subject: Subject) -> None:
+    await subject.store.forget("anna")
+    names = [f"{writer}-{number}" for writer in range(8) for number in range(10)]
+
+    async def write(writer: int) -> None:
+        for number in range(10):
+            await subject.store.append("anna", events(f"{writer}-{number}"), 100)
+
+    await asyncio.gather(*(write(writer) for writer in range(8)))
+    kept = items(await subject.store.history("anna"))
+    assert sorted(kept) == sorted(f"i-{name}" for name in names)
+    for writer in range(8):  # each in its own order
+        own = [item for item in kept if item.startswith(f"i-{writer}-")]
+        assert own == [f"i-{writer}-{number}" for number in range(10)]
+
+
+async def test_events_come_after_the_history_that_was_posted_before_them(
+    subject: Subject, digest: str
+) -> None:
+    for number in range(20):
+        await subject.store.put(with_history(make_record(f"other-{number}", digest)))
+    await subject.store.put(with_history(make_record("anna", digest)))
+    grown = await subject.store.append("anna", events("a"), LIMIT)
+    assert items(grown) == ["i1", "i2", "i-a"]
+    await subject.settle()
+    assert await subject.store.history("anna") == grown
+
+
+@pytest.mark.parametrize("owner", ["bert", None])
+async def test_a_history_that_is_not_the_users_own_is_refused_and_dropped(
+    subject: Subject, owner: str | None
+) -> None:
+    value = b"nonsense" if owner is None else history_codec.encode(LIKED, owner)
+    for operation in (
+        subject.store.history("anna"),
+        subject.store.append("anna", events("a"), LIMIT),
+    ):
+        await subject.store.forget("anna")
+        subject.plant(codec.key("anna"), HISTORY_FIELD, value)
+        with pytest.raises(LatentStoreError):
+            await operation
+        assert await subject.store.history("anna") == NO_HISTORY
+    assert items(await subject.store.append("anna", events("a"), LIMIT)) == ["i-a"]
+
+
+@pytest.mark.parametrize("ttl_s", [0.5])
+async def test_an_event_renews_a_user_and_a_derived_record_does_not(
+    subject: Subject, digest: str, ttl_s: float
+) -> None:
+    await subject.store.forget("anna")
+    await subject.store.append("anna", events("a"), LIMIT)
+    await asyncio.sleep(ttl_s / 2)
+    history = await subject.store.append("anna", events("b"), LIMIT)
+    await asyncio.sleep(ttl_s / 2)
+    assert await subject.store.history("anna") == history
+    await subject.put(derived(make_record("anna", digest), history))
+    await asyncio.sleep(ttl_s / 2)
+    assert await subject.store.history("anna") == NO_HISTORY
+    assert await subject.store.get("anna", digest) is None

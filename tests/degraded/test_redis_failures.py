@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import redis
 
 from service.errors import LatentStoreError
+from service.latents.kept_history import NO_HISTORY, Event
 from service.latents.redis_store import MAX_CONNECTIONS, RedisStore
 from service.latents.store import UserRecord
 from service.latents.write_behind import WriteBehind
@@ -47,7 +49,9 @@ def make_record(user_id: str = "anna") -> UserRecord:
 OPERATIONS: Final[dict[str, Operation]] = {
     "get": lambda store: store.get("anna", DIGEST),
     "put": lambda store: store.put(make_record()),
-    "delete": lambda store: store.delete("anna", DIGEST),
+    "history": lambda store: store.history("anna"),
+    "append": lambda store: store.append("anna", [Event("i1")], 10),
+    "forget": lambda store: store.forget("anna"),
     "ping": lambda store: store.ping(),
 }
 each_operation = pytest.mark.parametrize("name", OPERATIONS)
@@ -163,7 +167,25 @@ async def test_a_full_server_refuses_writes_and_answers_reads(redis_process: Sta
     server = redis_process("--maxmemory", "1", "--maxmemory-policy", "noeviction")
     async with opened(server.url) as store:
         await fails("put", store)
+        await fails("append", store)
         assert await store.get("anna", DIGEST) is None
+
+
+async def test_a_server_that_became_full_keeps_what_it_has_and_can_still_forget(
+    redis_process: StartServer,
+) -> None:
+    server = redis_process("--maxmemory-policy", "noeviction")
+    async with opened(server.url) as store:
+        before = await store.append("anna", [Event("i1", event_id="a")], 10)
+        await store.put(replace(make_record(), history=before, is_derived=True))
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+        for name in "put", "append":
+            await fails(name, store)
+        assert await store.history("anna") == before
+        assert await store.get("anna", DIGEST) is not None
+        assert await store.forget("anna")
+        assert not await store.forget("anna")
 
 
 async def test_a_key_of_another_kind_is_an_error(redis_process: StartServer) -> None:
@@ -231,7 +253,9 @@ async def test_a_server_that_answers_nonsense_gives_no_record_and_no_other_error
         for _ in range(2):
             for operation in OPERATIONS.values():
                 with suppress(LatentStoreError):
-                    assert not isinstance(await operation(store), UserRecord)
+                    found = await operation(store)
+                    assert not isinstance(found, UserRecord)
+                    assert found in (None, True, False, NO_HISTORY)
 
 
 @pytest.mark.parametrize("scheme", ["redis+sentinel", "redis+cluster"])

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from service.errors import LatentStoreError
+from service.latents.kept_history import Event
 from service.latents.redis_store import RedisStore
 from service.latents.store import UserRecord
 
@@ -36,7 +37,7 @@ def make_record(user_id: str = "anna") -> UserRecord:
 
 
 async def keeps(url: str, timeout_s: float = 2) -> None:
-    """Put, get, ping and delete."""
+    """Ping, put, get, append and forget."""
     store = RedisStore(url, timeout_s, ttl_s=60)
     try:
         await store.ping()
@@ -44,7 +45,9 @@ async def keeps(url: str, timeout_s: float = 2) -> None:
         found = await store.get("anna", DIGEST)
         assert found is not None
         assert found.liked_N.tolist() == [1, 2]
-        assert await store.delete("anna", DIGEST)
+        grown = await store.append("anna", [Event("i1")], 10)
+        assert await store.history("anna") == grown
+        assert await store.forget("anna")
         assert await store.get("anna", DIGEST) is None
         await store.put(make_record())
     finally:

@@ -186,9 +186,9 @@ async def test_a_value_that_is_not_the_users_own_is_refused_and_counted(
         own = {user: await list_of(client, user, as_user=True) for user in range(7)}
         with redis.Redis(port=server.port) as admin:
             keys = await keys_of(admin, 7)
-            values = [admin.get(key) for key in keys]
-            assert all(isinstance(value, bytes) for value in values)
-            anna, bert, carl, dora, emil, fred, _ = (bytes(value) for value in values)
+            kept = [admin.hgetall(key) for key in keys]
+            (field,) = kept[0].keys() - {b"h"}
+            anna, bert, carl, dora, emil, fred, _ = (of_user[field] for of_user in kept)
             carl_decoded = codec.decode(carl, "user-2", carl[5:37].hex())
             planted = {
                 # Swapped.
@@ -204,12 +204,14 @@ async def test_a_value_that_is_not_the_users_own_is_refused_and_counted(
                 keys[5]: with_checksum(fred[:-20] + bytes([fred[-20] ^ 1]) + fred[-19:-16]),
             }
             for key, value in planted.items():
-                admin.set(key, value)
+                admin.hset(key, field, value)
         for user in range(6):
             answer = (await client.get(f"/users/user-{user}/recommendations?k=10")).json()
             assert (answer["cache"], answer["source"]) == ("error", "popularity")
-        # It is dropped: the next one who asks meets a plain miss.
-        assert (await client.get("/users/user-0/recommendations")).json()["cache"] == "miss"
+        # It is dropped: for the next one who asks, the history is encoded anew.
+        answer = (await client.get("/users/user-0/recommendations?k=10")).json()
+        assert (answer["cache"], answer["source"]) == ("miss", "model")
+        assert [item["item_id"] for item in answer["items"]] == own[0]
         answer = (await client.get("/users/user-6/recommendations?k=10")).json()
         assert [item["item_id"] for item in answer["items"]] == own[6]
         expected = {"user": 2, "model": 1, "format": 1, "damaged": 1, "history": 1}

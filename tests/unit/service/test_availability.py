@@ -54,3 +54,13 @@ def test_a_folder_in_its_place_leaves_the_list_in_force(tmp_path: Path) -> None:
 
 def test_without_a_file_everything_is_available() -> None:
     assert availability_of(None)() == EVERYTHING_AVAILABLE
+
+
+def test_a_file_that_may_be_read_at_last_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "unavailable.txt"
+    path.mkdir()  # cannot be read, and of a mode that may change; root reads every file
+    availability = AvailabilityFile(path)
+    assert availability().item_ids == frozenset()
+    path.rmdir()
+    path.write_text("i1")
+    assert availability().item_ids == {"i1"}

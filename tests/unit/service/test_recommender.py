@@ -23,6 +23,7 @@ from service.errors import (
     UnknownUserError,
 )
 from service.inference.batcher import Batcher
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.store import UserRecord
 from service.recommendation import HistoryEntry, PostedHistory, Query, Reason, Recommendation
 from service.recommender import Limits, Recommender
@@ -43,6 +44,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], UserRecord] = {}
+        self.histories: dict[str, KeptHistory] = {}
         self.calls: list[str] = []
         self.broken = False
 
@@ -58,10 +60,17 @@ class FakeStore:
     async def put(self, record: UserRecord) -> None:
         self._note("put")
         self.records[record.user_id, record.model_digest] = record
+        self.histories[record.user_id] = record.history
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        self._note("delete")
-        return self.records.pop((user_id, model_digest), None) is not None
+    async def history(self, user_id: str) -> KeptHistory:
+        self._note("history")
+        return self.histories.get(user_id, NO_HISTORY)
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        raise NotImplementedError
+
+    async def forget(self, user_id: str) -> bool:
+        raise NotImplementedError
 
     async def ping(self) -> None:
         self._note("ping")

@@ -80,3 +80,8 @@ def test_masks_of_long_ago_are_let_go(shelf: Shelf) -> None:
     for number in range(KEPT_MASKS):
         shelf.shown(CategoryFilter(any=(str(number),)), None, EVERYTHING_AVAILABLE)
     assert shelf.shown(wish, None, EVERYTHING_AVAILABLE) is not first_I
+
+
+def test_a_filter_counts_with_what_is_unavailable(shelf: Shelf) -> None:
+    unavailable = Unavailable(frozenset({"i1"}), version=2)
+    assert listed(shelf, CategoryFilter(none=("c",)), unavailable=unavailable) == [0, 3]

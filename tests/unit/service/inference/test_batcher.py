@@ -389,6 +389,29 @@ async def test_rows_of_different_engines_never_share_a_batch() -> None:
     assert new.batches == [[3, 4]]
 
 
+async def test_bulk_batches_are_small_while_online_rows_come() -> None:
+    engine, clock = FakeEngine(), FakeClock()
+    batcher = make(clock, max_batch=16)
+
+    async def sizes_behind(first: asyncio.Task[int]) -> list[int]:
+        engine.batches.clear()
+        engine.running.clear()
+        engine.may_go_on.clear()
+        await until(engine.running.is_set)
+        bulk = asked(batcher, engine, range(2, 22), bulk=True)
+        await asyncio.sleep(0)
+        engine.may_go_on.set()
+        await asyncio.gather(first, *bulk)
+        return [len(batch) for batch in engine.batches]
+
+    async with started(batcher):
+        (online,) = asked(batcher, engine, [1])
+        assert await sizes_behind(online) == [1, 4, 4, 4, 4, 4]
+        clock.now_s += 2
+        (alone,) = asked(batcher, engine, [1], bulk=True)
+        assert await sizes_behind(alone) == [1, 16, 4]
+
+
 async def test_bulk_rows_give_way_to_online_rows() -> None:
     engine = FakeEngine()
     engine.may_go_on.clear()

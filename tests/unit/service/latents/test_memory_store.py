@@ -61,7 +61,7 @@ async def test_an_expired_record_is_nothing_to_forget() -> None:
     store = MemoryStore(capacity=3, ttl_s=60, clock=clock)
     await store.put(make_record("a"))
     clock.now_s += 60
-    assert not await store.delete("a", DIGEST)
+    assert not await store.forget("a")
 
 
 async def test_a_record_that_cannot_be_kept_leaves_the_one_before() -> None:

@@ -1,7 +1,8 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,18 +12,31 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from service.errors import LatentStoreError, RecordRefusedError
 from service.latents import codec
 from service.latents.circuit_breaker import FAILURES_TO_OPEN, State
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.stand_in import StandIn
 from service.latents.store import UserRecord
+from service.recommendation import PostedHistory
 
 DIGEST = "a1" * 32
 OTHER_DIGEST = "b2" * 32
 PROBE_EVERY_S = 0.01
 
 
-def make_record(user_id: str = "anna", seed: int = 0, digest: str = DIGEST) -> UserRecord:
+LIKED = KeptHistory(PostedHistory(("i1",)))
+
+
+def make_record(
+    user_id: str = "anna",
+    seed: int = 0,
+    digest: str = DIGEST,
+    history: KeptHistory = NO_HISTORY,
+    *,
+    is_derived: bool = False,
+) -> UserRecord:
+    latent_D = np.array([seed], np.float32)
     nothing_N = np.array([], dtype=np.int64)
-    return UserRecord(user_id, digest, np.array([seed], np.float32), nothing_N, nothing_N)
+    return UserRecord(user_id, digest, latent_D, nothing_N, nothing_N, history, is_derived)
 
 
 def seed_of(record: UserRecord | None) -> int | None:
@@ -54,9 +68,17 @@ class FakeRedis:
         await self._ask("put")
         await self.kept.put(record)
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        await self._ask("delete")
-        return await self.kept.delete(user_id, model_digest)
+    async def history(self, user_id: str) -> KeptHistory:
+        await self._ask("get")
+        return await self.kept.history(user_id)
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        await self._ask("append")
+        return await self.kept.append(user_id, events, limit)
+
+    async def forget(self, user_id: str) -> bool:
+        await self._ask("forget")
+        return await self.kept.forget(user_id)
 
     async def ping(self) -> None:
         await self._ask("ping")
@@ -65,7 +87,7 @@ class FakeRedis:
         self.asked.append("close")
 
     def breaks(self, *operations: str) -> None:
-        self.broken = set(operations or ("get", "put", "delete", "ping"))
+        self.broken = set(operations or ("get", "put", "append", "forget", "ping"))
 
 
 class Subject:
@@ -193,7 +215,7 @@ async def test_writing_that_failed_for_lack_of_anything_to_write_is_tried_by_a_p
     for number in range(FAILURES_TO_OPEN):
         await subject.store.put(make_record(f"user-{number}"))
         with suppress(LatentStoreError):
-            await subject.store.delete(f"user-{number}", DIGEST)
+            await subject.store.forget(f"user-{number}")
     assert subject.states["write"] == "open"
     subject.shared.breaks("put")
     await until(lambda: subject.states["write"] == "closed")
@@ -233,10 +255,10 @@ async def test_a_deletion_while_the_record_is_handed_over_holds(subject: Subject
     subject.shared.asked.clear()
     subject.shared.gate.clear()
     await until(lambda: "put" in subject.shared.asked)
-    deleting = asyncio.create_task(subject.store.delete("anna", DIGEST))
+    deleting = asyncio.create_task(subject.store.forget("anna"))
     await asyncio.sleep(0.01)
     # Had the deletion been sent, it would now be through, and the record come after it.
-    assert "delete" not in subject.shared.asked
+    assert "forget" not in subject.shared.asked
     subject.shared.gate.set()
     assert await deleting
     assert await subject.seed() is None
@@ -248,7 +270,7 @@ async def test_a_deletion_in_an_outage_is_done_here_and_says_that_it_failed(
     subject.shared.breaks()
     await subject.store.put(make_record())
     with pytest.raises(LatentStoreError):
-        await subject.store.delete("anna", DIGEST)
+        await subject.store.forget("anna")
     with pytest.raises(LatentStoreError):
         await subject.seed()
 
@@ -281,9 +303,9 @@ async def test_a_record_that_no_store_could_keep_is_no_outage(subject: Subject) 
 
 async def test_refused_records_are_an_answer_and_no_outage(subject: Subject) -> None:
     for number in range(2 * FAILURES_TO_OPEN):
-        key = codec.key(f"user-{number}", DIGEST)
+        key = codec.key(f"user-{number}")
         await subject.shared.kept.put(make_record("anna"))
-        subject.shared.kept._kept[key] = subject.shared.kept._kept[codec.key("anna", DIGEST)]
+        subject.shared.kept._kept[key] = subject.shared.kept._kept[codec.key("anna")]
         with pytest.raises(RecordRefusedError) as refused:
             await subject.store.get(f"user-{number}", DIGEST)
         assert refused.value.reason == "user"
@@ -297,9 +319,7 @@ async def test_of_more_than_it_may_keep_the_least_recently_used_go() -> None:
         await subject.store.put(make_record(user_id))
     assert await subject.seed("anna") == 0
     await subject.store.put(make_record("dora"))
-    assert list(subject.store._owed) == [
-        codec.key(user_id, DIGEST) for user_id in ("carl", "anna", "dora")
-    ]
+    assert list(subject.store._owed) == [codec.key(user_id) for user_id in ("carl", "anna", "dora")]
     assert subject.store._owed.keys() == subject.local._kept.keys()
     await subject.store.close()
 
@@ -308,9 +328,85 @@ async def test_what_has_expired_here_is_asked_of_the_shared_store() -> None:
     subject = Subject(probe_every_s=60)
     subject.shared.breaks("put")
     await subject.store.put(make_record(seed=1))
-    await subject.local.delete("anna", DIGEST)
+    await subject.local.forget("anna")
     await subject.shared.kept.put(make_record(seed=5))
     assert await subject.seed() == 5
+    await subject.store.close()
+
+
+async def test_events_are_the_shared_stores_and_never_kept_here(subject: Subject) -> None:
+    grown = await subject.store.append("anna", [Event("i1")], 10)
+    assert await subject.store.history("anna") == grown
+    subject.shared.breaks("append")
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(LatentStoreError):
+            await subject.store.append("anna", [Event("i2")], 10)
+    assert subject.states == {"read": "closed", "write": "open"}
+    subject.shared.asked.clear()
+    with pytest.raises(LatentStoreError, match="left alone"):
+        await subject.store.append("anna", [Event("i2")], 10)
+    assert "append" not in subject.shared.asked
+    assert not len(await subject.local.history("anna"))
+    await until(lambda: subject.states["write"] == "closed")
+
+
+async def test_events_wait_for_a_history_that_is_still_to_be_handed_over(
+    subject: Subject,
+) -> None:
+    subject.shared.breaks("put")
+    await subject.store.put(make_record(history=LIKED))
+    assert await subject.store.history("anna") == LIKED
+    with pytest.raises(LatentStoreError, match="left alone"):
+        await subject.store.append("anna", [Event("i2")], 10)
+    subject.shared.breaks("none")
+    await until(lambda: not subject.store._owed)
+    grown = await subject.store.append("anna", [Event("i2")], 10)
+    assert grown.entries.item_ids == (*LIKED.entries.item_ids, "i2")
+
+
+async def test_what_is_refused_for_its_content_is_no_outage(subject: Subject) -> None:
+    endless = Event("x" * codec.MAX_VALUE_BYTES)
+    for _ in range(2 * FAILURES_TO_OPEN):
+        with pytest.raises(RecordRefusedError):
+            await subject.store.append("anna", [endless], 10)
+    assert subject.states["write"] == "closed"
+
+
+async def test_a_derived_record_is_kept_where_its_history_is(subject: Subject) -> None:
+    other = make_record(digest=OTHER_DIGEST, history=LIKED, is_derived=True)
+    await subject.store.put(make_record(history=LIKED))
+    await subject.store.put(other)
+    assert await subject.seed(digest=OTHER_DIGEST) == 0
+    subject.shared.breaks()
+    with pytest.raises(LatentStoreError):
+        await subject.store.put(other)
+    assert not subject.store._owed
+    await subject.store.put(make_record(seed=1, history=LIKED))
+    await subject.store.put(replace(other, latent_D=np.array([2], np.float32)))
+    assert await subject.seed() == 1
+    assert await subject.seed(digest=OTHER_DIGEST) == 2
+    assert len(subject.store._owed) == 1
+    for number in range(FAILURES_TO_OPEN):
+        await subject.store.put(make_record(f"user-{number}"))
+    assert subject.states["write"] == "open"
+    with pytest.raises(LatentStoreError, match="left alone"):
+        await subject.store.put(replace(other, user_id="bert"))
+
+
+async def test_what_is_handed_over_brings_its_history_along(subject: Subject) -> None:
+    subject.shared.breaks("put")
+    await subject.store.put(make_record(history=LIKED))
+    subject.shared.breaks("none")
+    await until(lambda: not subject.store._owed)
+    assert await subject.shared.kept.history("anna") == LIKED
+
+
+async def test_a_history_that_has_expired_here_is_asked_of_the_shared_store() -> None:
+    subject = Subject(probe_every_s=60)
+    subject.shared.breaks("put")
+    await subject.store.put(make_record(history=LIKED))
+    await subject.local.forget("anna")
+    assert not len(await subject.store.history("anna"))
     await subject.store.close()
 
 
@@ -341,7 +437,7 @@ class AnyCourse(RuleBasedStateMachine):
         self.loop.run_until_complete(self.subject.store.close())
         self.loop.close()
 
-    @rule(operations=st.sets(st.sampled_from(["get", "put", "delete", "ping"])))
+    @rule(operations=st.sets(st.sampled_from(["get", "put", "append", "forget", "ping"])))
     def break_or_heal(self, operations: set[str]) -> None:
         self.subject.shared.broken = operations
 

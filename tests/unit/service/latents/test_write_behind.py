@@ -2,6 +2,8 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -10,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import LatentStoreError
+from service.latents.kept_history import Event, KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.store import UserRecord
 from service.latents.write_behind import WriteBehind
+from service.recommendation import PostedHistory
 
 DIGEST = "a1" * 32
+OTHER_DIGEST = "b2" * 32
 
 
 @final
@@ -47,8 +52,16 @@ class SlowStore:
         finally:
             self.under_way -= 1
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        return await self.kept.delete(user_id, model_digest)
+    async def history(self, user_id: str) -> KeptHistory:
+        return await self.kept.history(user_id)
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        if self.failure:
+            raise self.failure
+        return await self.kept.append(user_id, events, limit)
+
+    async def forget(self, user_id: str) -> bool:
+        return await self.kept.forget(user_id)
 
     async def ping(self) -> None:
         if self.failure:
@@ -71,6 +84,13 @@ class Bench:
         if self.store._writer is not None:
             await self.store._writer
 
+    async def check(self, expected: dict[str, list[str]]) -> None:
+        """Make sure of the items of each history, and that no latent is of an older one."""
+        for user_id, item_ids in expected.items():
+            assert list((await self.store.history(user_id)).entries.item_ids) == item_ids
+            newest = [int(item_ids[0][1:])] if len(item_ids) == 1 else None
+            assert await self.likes(user_id) in (newest, None)
+
     async def likes(self, user_id: str) -> list[int] | None:
         record = await self.store.get(user_id, DIGEST)
         return record and record.liked_N.tolist()
@@ -79,7 +99,12 @@ class Bench:
 def make_record(user_id: str, item_index: int = 0) -> UserRecord:
     latent_D = np.ones(4, dtype=np.float32)
     nothing_N = np.array([], dtype=np.int64)
-    return UserRecord(user_id, DIGEST, latent_D, np.array([item_index]), nothing_N)
+    history = KeptHistory(PostedHistory((f"i{item_index}",)))
+    return UserRecord(user_id, DIGEST, latent_D, np.array([item_index]), nothing_N, history)
+
+
+def make_derived(record: UserRecord, digest: str = DIGEST) -> UserRecord:
+    return replace(record, model_digest=digest, is_derived=True)
 
 
 async def test_a_put_waits_for_nothing_and_is_read_at_once() -> None:
@@ -160,8 +185,8 @@ async def test_a_deleted_note_is_never_written() -> None:
     bench = Bench()
     await bench.store.put(make_record("anna"))
     await bench.store.put(make_record("bert"))
-    assert await bench.store.delete("anna", DIGEST)
-    assert not await bench.store.delete("anna", DIGEST)
+    assert await bench.store.forget("anna")
+    assert not await bench.store.forget("anna")
     await bench.settle()
     assert bench.slow.written == ["bert"]
     assert await bench.likes("anna") is None
@@ -172,7 +197,7 @@ async def test_a_deletion_waits_for_the_write_under_way() -> None:
     await bench.store.put(make_record("anna"))
     await bench.store.put(make_record("bert"))
     await asyncio.sleep(0)
-    deletion = asyncio.create_task(bench.store.delete("anna", DIGEST))
+    deletion = asyncio.create_task(bench.store.forget("anna"))
     await asyncio.sleep(0.01)
     assert not deletion.done()
     await bench.settle()
@@ -185,7 +210,90 @@ async def test_a_deletion_does_not_wait_for_the_writes_of_others() -> None:
     bench = Bench()
     await bench.store.put(make_record("anna"))
     await asyncio.sleep(0)
-    assert not await bench.store.delete("bert", DIGEST)
+    assert not await bench.store.forget("bert")
+    await bench.settle()
+
+
+async def test_events_wait_for_the_history_that_was_posted_before_them_and_for_no_other() -> None:
+    bench = Bench()
+    await bench.store.put(make_record("anna"))
+    await asyncio.sleep(0)
+    for user_id in "bert", "carl", "dora":
+        await bench.store.put(make_record(user_id))
+    appending = asyncio.create_task(bench.store.append("dora", [Event("i9")], 10))
+    await asyncio.sleep(0.01)
+    assert not appending.done()
+    assert (await bench.store.append("emil", [Event("i9")], 10)).entries.item_ids == ("i9",)
+    bench.slow.gate.set()
+    assert (await appending).entries.item_ids == ("i0", "i9")
+    assert bench.slow.written[:2] == ["anna", "dora"]  # who is waited for goes first
+    await bench.settle()
+    assert len(bench.slow.written) == 4
+
+
+async def test_events_come_after_a_history_whose_writing_failed_all_the_same() -> None:
+    bench = Bench()
+    bench.slow.gate.set()
+    bench.slow.failure = ZeroDivisionError()
+    await bench.store.put(make_record("anna"))
+    await bench.store.put(make_record("bert"))
+    assert bench.store._writer is not None
+    with pytest.raises(ZeroDivisionError):
+        await bench.store._writer
+    bench.slow.failure = None
+    grown = await bench.store.append("bert", [Event("i9")], 10)
+    assert grown.entries.item_ids == ("i0", "i9")
+    assert (await bench.store.append("anna", [Event("i9")], 10)).entries.item_ids == ("i9",)
+
+
+async def test_a_store_that_takes_no_events_says_so() -> None:
+    bench = Bench()
+    bench.slow.failure = LatentStoreError("away")
+    with pytest.raises(LatentStoreError):
+        await bench.store.append("anna", [Event("i9")], 10)
+
+
+async def test_a_noted_history_is_the_newest_one_under_every_model() -> None:
+    bench = Bench()
+    bench.slow.gate.set()
+    await bench.store.put(replace(make_record("anna", 1), model_digest=OTHER_DIGEST))
+    await bench.settle()
+    bench.slow.gate.clear()
+    await bench.store.put(make_record("anna", 2))
+    for _ in range(2):  # noted, then under way
+        assert await bench.store.get("anna", OTHER_DIGEST) is None
+        assert (await bench.store.history("anna")).entries.item_ids == ("i2",)
+        await asyncio.sleep(0)
+    await bench.settle()
+
+
+async def test_a_derived_record_never_takes_the_place_of_a_posted_one() -> None:
+    bench = Bench()
+    posted = make_record("anna", 1)
+    await bench.store.put(posted)
+    await bench.store.put(make_derived(make_record("anna", 2)))
+    assert await bench.likes("anna") == [1]
+    await asyncio.sleep(0)  # the posted one is under way
+    await bench.store.put(make_derived(posted, OTHER_DIGEST))
+    assert await bench.likes("anna") == [1]
+    assert (await bench.store.get("anna", OTHER_DIGEST)) is not None
+    assert (await bench.store.history("anna")).entries.item_ids == ("i1",)
+    await bench.settle()
+    assert bench.outcomes == ["written", "written"]
+    for digest in DIGEST, OTHER_DIGEST:
+        assert await bench.store.get("anna", digest) is not None
+
+
+async def test_a_noted_derived_record_hides_nothing_that_the_store_has() -> None:
+    bench = Bench()
+    bench.slow.gate.set()
+    posted = make_record("anna", 1)
+    await bench.store.put(posted)
+    await bench.settle()
+    bench.slow.gate.clear()
+    await bench.store.put(make_derived(posted, OTHER_DIGEST))
+    assert await bench.likes("anna") == [1]
+    assert (await bench.store.history("anna")).entries.item_ids == ("i1",)
     await bench.settle()
 
 
@@ -229,7 +337,7 @@ async def test_what_is_put_after_closing_is_lost() -> None:
 
 
 actions = st.tuples(
-    st.sampled_from(["put", "delete", "cancelled delete", "turn"]), st.sampled_from("abc")
+    st.sampled_from(["put", "append", "forget", "cancelled forget", "turn"]), st.sampled_from("abc")
 )
 
 
@@ -243,23 +351,26 @@ def test_whatever_the_order_the_store_ends_as_the_last_action_left_it(
 async def play(script: list[tuple[str, str]], max_pending: int) -> None:
     bench = Bench(max_pending)
     bench.slow.gate.set()
-    expected: dict[str, list[int] | None] = {}
+    expected: dict[str, list[str]] = {}
     for item_index, (action, user_id) in enumerate(script):
+        item_id = f"i{item_index}"
         if action == "put":
             await bench.store.put(make_record(user_id, item_index))
-            expected[user_id] = [item_index]
-        elif action == "delete":
-            await bench.store.delete(user_id, DIGEST)
-            expected[user_id] = None
-        elif action == "cancelled delete":
+            expected[user_id] = [item_id]
+        elif action == "append":
+            grown = await bench.store.append(user_id, [Event(item_id)], 100)
+            expected[user_id] = [*expected.get(user_id, grown.entries.item_ids[:-1]), item_id]
+        elif action == "forget":
+            await bench.store.forget(user_id)
+            expected[user_id] = []
+        elif action == "cancelled forget":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0):
-                    await bench.store.delete(user_id, DIGEST)
+                    await bench.store.forget(user_id)
             expected.pop(user_id, None)  # it may have happened, or not
         else:
             await asyncio.sleep(0)
     await bench.settle()
     if "lost" not in bench.outcomes:
-        for user_id, likes in expected.items():
-            assert await bench.likes(user_id) == likes
+        await bench.check(expected)
     assert set(Counter(bench.outcomes)) <= {"written", "lost"}

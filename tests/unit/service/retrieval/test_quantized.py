@@ -165,3 +165,16 @@ def test_a_processor_that_clips_sums_gets_smaller_weights(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(integer_search, "IntegerSearch", Clipping)
     assert largest_weight() == 63
+
+
+def test_norms_beyond_float32_are_proven_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors_IH = torch.randn(3000, 64, generator=generator) * 1e-30
+    query_BH = torch.randn(4, 64, generator=generator) * 1e20
+    bias_I = torch.zeros(3000)
+    wanted = [Wanted(20, np.empty(0, dtype=np.int64))] * 4
+    found = QuantizedRetriever(vectors_IH, bias_I).top_k(query_BH, wanted)
+    score_BI = query_BH.double() @ vectors_IH.double().T
+    for top, score_I in zip(found, score_BI, strict=True):
+        expected_I = score_I.float().sort(descending=True, stable=True).indices[:20]
+        assert top.item_index_K.tolist() == expected_I.tolist()

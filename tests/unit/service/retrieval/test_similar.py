@@ -1,7 +1,6 @@
 """Neighbours are those of brute force in float64, whatever the vectors."""
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,19 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.autoencoders.base import Autoencoder
 from service.autoencoders.item_item import ItemItem
 from service.retrieval.base import Wanted
 from service.retrieval.similar import Neighbours
 
 NOTHING = np.empty(0, dtype=np.int64)
-
-
-def neighbours_of(vectors_IH: Tensor, linear: ItemItem | None = None) -> Neighbours:
-    """The two parts of a model that neighbours are made of."""
-    return Neighbours(
-        cast("Autoencoder", SimpleNamespace(item_vectors_IH=vectors_IH, linear=linear))
-    )
 
 
 def brute_force(vectors_IH: Tensor, item_index: int) -> NDArray[np.float32]:
@@ -55,7 +46,7 @@ def test_neighbours_are_those_of_brute_force(data: st.DataObject) -> None:
     hidden_N = np.array(data.draw(st.lists(st.integers(0, num_items - 1), max_size=3)), np.int64)
     k = data.draw(st.integers(1, num_items + 2), "k")
 
-    top = neighbours_of(vectors_IH).top_k(item_index, Wanted(k, hidden_N, shown_I))
+    top = Neighbours(vectors_IH, None).top_k(item_index, Wanted(k, hidden_N, shown_I))
 
     eligible_I = shown_I.copy()
     eligible_I[[item_index, *hidden_N.tolist()]] = False
@@ -71,7 +62,7 @@ def test_near_ties_that_float32_cannot_tell_apart_are_told_apart() -> None:
     base_H = torch.randn(64, generator=generator)
     vectors_IH = base_H + 1e-3 * torch.randn(500, 64, generator=generator)
     for item_index in (0, 17, 499):
-        top = neighbours_of(vectors_IH).top_k(item_index, Wanted(25, NOTHING))
+        top = Neighbours(vectors_IH, None).top_k(item_index, Wanted(25, NOTHING))
         eligible_I = np.arange(500) != item_index
         expected = best(brute_force(vectors_IH, item_index), eligible_I, 25)
         assert top.item_index_K.tolist() == expected
@@ -79,7 +70,7 @@ def test_near_ties_that_float32_cannot_tell_apart_are_told_apart() -> None:
 
 def test_a_vector_of_zeros_is_like_nothing() -> None:
     vectors_IH = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
-    neighbours = neighbours_of(vectors_IH)
+    neighbours = Neighbours(vectors_IH, None)
     top = neighbours.top_k(0, Wanted(5, NOTHING))
     assert top.item_index_K.tolist() == [1, 2, 3]
     assert top.score_K.tolist() == [0, 0, 0]
@@ -89,7 +80,7 @@ def test_a_vector_of_zeros_is_like_nothing() -> None:
 def test_norms_are_taken_once_and_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.retrieval.similar.BLOCK_ITEMS", 7)
     vectors_IH = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
-    neighbours = neighbours_of(vectors_IH)
+    neighbours = Neighbours(vectors_IH, None)
     assert "_norm_I" not in vars(neighbours)
     top = neighbours.top_k(3, Wanted(19, NOTHING))
     norm_I = neighbours._norm_I
@@ -110,7 +101,7 @@ def test_item_item_weights_count_in_both_directions(seed: int) -> None:
     offset_I1 = np.searchsorted(source_M, np.arange(13))
     weight_M = dense_II[source_M, item_M]
     linear = ItemItem.of(*map(torch.from_numpy, (offset_I1, item_M, weight_M)))
-    neighbours = neighbours_of(torch.empty(12, 0), linear)
+    neighbours = Neighbours(torch.empty(12, 0), linear)
     assert neighbours.measure == "weight"
     exact_II = dense_II.astype(np.float64)
     weight_II = ((exact_II + exact_II.T) / 2).astype(np.float32)
@@ -124,4 +115,4 @@ def test_item_item_weights_count_in_both_directions(seed: int) -> None:
 
 def test_a_model_has_one_of_the_two() -> None:
     with pytest.raises(ValueError, match="neither"):
-        neighbours_of(torch.empty(3, 0)).top_k(0, Wanted(1, NOTHING))
+        Neighbours(torch.empty(3, 0), None).top_k(0, Wanted(1, NOTHING))

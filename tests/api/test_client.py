@@ -1,0 +1,54 @@
+"""The async client against the app."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.client import AsyncClient, Row, ServiceError
+
+
+@pytest.fixture
+async def foldin(settings: Any, until_ready: Any) -> AsyncIterator[AsyncClient]:  # noqa: ANN401 - fixtures
+    app = create_app(settings())
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://foldin.test") as http,
+        AsyncClient("http://foldin.test", transport=httpx.ASGITransport(app)) as client,
+    ):
+        await until_ready(http)
+        yield client
+
+
+async def test_every_call_has_its_answer(foldin: AsyncClient) -> None:
+    answer = await foldin.recommend(history=["i1", {"item_id": "i2", "rating": 5}], k=4)
+    assert len(answer["items"]) == 4
+    kept = await foldin.add_interactions("u/1", ["i3", {"item_id": "i4", "event_id": "e"}])
+    assert kept["count"] == 2
+    assert (await foldin.recommend_to_user("u/1", k=2))["source"] == "model"
+    await foldin.forget_user("u/1")
+    assert (await foldin.recommend_to_user("u/1", k=2))["source"] == "popularity"
+    similar = await foldin.similar("i3", k=2, categories={"any": ["Shelf 1"]})
+    assert (len(similar["items"]), similar["measure"]) == (2, "cosine")
+    assert [item["item_id"] for item in await foldin.items("film 7", limit=1)] == ["i7"]
+    assert [model["name"] for model in await foldin.models()] == ["films"]
+
+
+async def test_rows_that_fail_do_so_in_their_place(foldin: AsyncClient) -> None:
+    rows: list[Row] = [{"history": ["i1"], "k": 1}, {"history": ["i1"], "k": 0}, {"user_id": "u"}]
+    first, second, third = await foldin.batch(rows)
+    assert isinstance(second, ServiceError)
+    assert (second.status, second.problem["pointer"]) == (422, "/k")
+    assert not isinstance(first, ServiceError)
+    assert not isinstance(third, ServiceError)
+    assert third["source"] == "popularity"
+
+
+async def test_what_is_refused_is_raised(foldin: AsyncClient) -> None:
+    with pytest.raises(ServiceError, match="nothing") as caught:
+        await foldin.similar("nothing")
+    assert (caught.value.status, caught.value.type) == (404, "/problems/unknown-item")
+    assert caught.value.request_id
