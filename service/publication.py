@@ -43,22 +43,24 @@ def publish(version: str, files: Mapping[str, bytes], model_dir: Path) -> Path:
             _clear(model_dir)
         staged = model_dir / f".{version}.{os.getpid()}"
         pointer = model_dir / f".{POINTER}.{os.getpid()}"
+        bundle = staged
         try:
             staged.mkdir()
             for name, content in files.items():
                 _write_durably(staged / name, content)
             _write_durably(pointer, version.encode())
             _sync_folder(staged)
-            staged.rename(model_dir / version)
+            bundle = staged.rename(model_dir / version)
             _sync_folder(model_dir)  # a power cut must not leave the pointer without the bundle
             pointer.rename(model_dir / POINTER)
             _sync_folder(model_dir)
         except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
+            if bundle is staged or pointer.exists():  # else CURRENT names it: Ctrl-C at the end
+                shutil.rmtree(bundle, ignore_errors=True)
             with suppress(OSError):
                 pointer.unlink()
             raise
-    return model_dir / version
+    return bundle
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The folder that a run writes to: tried before the training, and one run's at a time."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Final
 
 from safetensors import SafetensorError
 
+from service.publication import POINTER
 from training.errors import BadInputError
 
 if sys.platform != "win32":  # as good as a file system without locks
@@ -29,6 +31,9 @@ def held(directory: Path) -> Iterator[None]:
     path = directory / LOCK_FILE
     with named_faults(directory, "choose another --out"):
         directory.mkdir(parents=True, exist_ok=True)
+        pointer = directory / POINTER
+        if pointer.is_dir() and not pointer.is_symlink():  # which no bundle can be published over
+            raise IsADirectoryError(errno.EISDIR, f"{POINTER} is a directory")
         descriptor = _locked(path)
     try:
         with named_faults(directory, "free some room, or choose another --out"):

@@ -97,3 +97,32 @@ def test_a_disk_that_fills_up_leaves_the_old_model_in_place(
         publish(VERSION, FILES, model_dir)
     assert names(model_dir) == {OLDER, POINTER}
     assert (model_dir / POINTER).read_text() == OLDER
+
+
+@pytest.mark.parametrize("occupied", [[POINTER], [POINTER, VERSION]])
+def test_what_cannot_be_put_in_place_is_taken_away_and_what_was_there_stays(
+    model_dir: Path, occupied: list[str]
+) -> None:
+    (model_dir / POINTER).unlink()
+    for name in occupied:
+        (model_dir / name).mkdir()
+        (model_dir / name / "mine").touch()
+    with pytest.raises(OSError, match=r"directory|not empty"):
+        publish(VERSION, FILES, model_dir)
+    assert names(model_dir) == {OLDER, *occupied}
+    assert all((model_dir / name / "mine").exists() for name in occupied)
+
+
+def test_ctrl_c_when_the_pointer_has_moved_leaves_the_bundle_that_it_names(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        if folder == model_dir and (model_dir / POINTER).read_text() == VERSION:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(publication, "_sync_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(VERSION, FILES, model_dir)
+    assert names(model_dir) == {OLDER, VERSION, POINTER}
+    assert (model_dir / POINTER).read_text() == VERSION
+    assert {path.name for path in (model_dir / VERSION).iterdir()} == set(FILES)

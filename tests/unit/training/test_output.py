@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from service.publication import POINTER
 from training.errors import BadInputError
 from training.output import LOCK_FILE, held, named_faults
 
@@ -72,6 +73,13 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(
     monkeypatch.setattr(fcntl, "flock", unknown)
     with held(tmp_path):
         assert (tmp_path / LOCK_FILE).exists()
+
+
+def test_a_folder_in_place_of_the_pointer_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / POINTER).mkdir()
+    with pytest.raises(BadInputError, match="CURRENT is a directory; choose"), held(tmp_path):
+        pytest.fail("no bundle can be published here")
+    assert [path.name for path in tmp_path.iterdir()] == [POINTER]
 
 
 def test_a_folder_without_room_is_refused_and_left_without_a_trace(
