@@ -112,7 +112,16 @@ class Catalog:
                 item_ids=tuple(str(item_id) for item_id in columns["item_ids"]),
                 titles=tuple(str(title) for title in columns["titles"]),
                 categories=tuple(tuple(str(c) for c in row) for row in columns["categories"]),
-                popularity_I=np.array(columns["popularity"], dtype=np.int64),
+                popularity_I=_counts(columns["popularity"]),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointCorruptError(f"the catalogue cannot be read: {error}") from error
+
+
+def _counts(values: object) -> NDArray[np.int64]:
+    # Of its own accord NumPy would read texts as numbers, and cut fractions off.
+    counts_I = np.array(values)
+    is_whole = counts_I.dtype == np.int64 or counts_I.size == 0
+    if counts_I.ndim != 1 or not is_whole or (counts_I < 0).any():
+        raise ValueError("popularity is no list of whole numbers from 0 to 2**63 - 1")
+    return counts_I.astype(np.int64, copy=False)

@@ -225,6 +225,7 @@ def _load_model(bundle: Path, manifest: Manifest, device: torch.device) -> Autoe
         with safe_open(bundle / WEIGHTS, framework="pt", device=str(device)) as file:
             metadata: dict[str, Any] = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        _refuse_other_types(weights, model)
         _refuse_not_finite(weights)
         model.load_state_dict(weights, assign=True)
         if model.linear is not None:
@@ -235,6 +236,13 @@ def _load_model(bundle: Path, manifest: Manifest, device: torch.device) -> Autoe
     if metadata.get("catalog_sha256") != manifest.files[CATALOG].sha256:
         raise CatalogMismatchError(f"{bundle / WEIGHTS} was trained with another catalogue")
     return model.freeze()
+
+
+def _refuse_other_types(weights: Mapping[str, Tensor], model: Autoencoder) -> None:
+    for name, expected in model.state_dict().items():
+        if name in weights and weights[name].dtype != expected.dtype:
+            dtype = weights[name].dtype
+            raise CheckpointCorruptError(f"{WEIGHTS}: {name} is {dtype}, not {expected.dtype}")
 
 
 def _refuse_not_finite(weights: Mapping[str, Tensor]) -> None:

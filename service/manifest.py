@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any, Self, final
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import CheckpointCorruptError, CheckpointTooNewError
@@ -119,16 +120,30 @@ class Manifest(BaseModel):
                 raise CheckpointTooNewError(
                     f"bundle format {version}; this version of Foldin reads up to {FORMAT_VERSION}"
                 )
-            return cls.model_validate_json(content)
+            manifest = cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise CheckpointCorruptError(f"manifest.json: {field}: {first['msg']}") from error
+        _refuse_unusable(manifest)
+        return manifest
 
 
 @final
 class _FormatOnly(BaseModel):
     format_version: int
+
+
+def _refuse_unusable(manifest: Manifest) -> None:
+    """Refuse what can be read and not be written again: answers show the one or other of it."""
+    try:
+        manifest.created_at.astimezone(UTC)
+    except (OverflowError, ValueError) as error:  # the years 0 and 10000 in UTC
+        raise CheckpointCorruptError("manifest.json: created_at: no date in UTC") from error
+    try:
+        orjson.dumps(manifest.model_dump())
+    except orjson.JSONEncodeError as error:
+        raise CheckpointCorruptError(f"manifest.json: {error}") from error
 
 
 def digest_of(manifest_json: bytes) -> str:

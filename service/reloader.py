@@ -10,17 +10,18 @@ import gc
 import logging
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar, final
 
-from service.agreement import Agreement
+from service.agreement import Agreement, Choice
 from service.deployment import Deployment, Served
 from service.errors import CheckpointDigestError, NoPreviousModelError, ReloadRefusedError
 from service.model_folder import bundle_at, digest_at, fingerprint
 from service.telemetry import Telemetry
+from service.watch import every, may_pass, quietly
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._seen: str | None = None
         self._followed = ""
+        self._passing = ""
 
     async def join(self) -> None:
         """Begin: with what the other workers have chosen, where there are any."""
@@ -70,7 +72,7 @@ class Reloader:
             # CURRENT may name what was rolled back: it counts from its next change on.
             self._seen = fingerprint(self._model_dir)
         self._agreement.choose_first(self._deployment.current.version)
-        await _quietly(self.follow)
+        await quietly(self.follow)
         self._agreement.tell(self._deployment.current.version)
 
     async def run(self, asked: asyncio.Event, poll_s: float) -> None:
@@ -83,9 +85,9 @@ class Reloader:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._on_request(asked))
             if poll_s:
-                group.create_task(_every(poll_s, self.look))
+                group.create_task(every(poll_s, self.look))
             if self._agreement is not None:
-                group.create_task(_every(FOLLOW_S, self.follow))
+                group.create_task(every(FOLLOW_S, self.follow))
 
     def workers(self) -> dict[str, int]:
         """Count the processes of the service by the version that they answer with."""
@@ -100,15 +102,20 @@ class Reloader:
             ReloadRefusedError: It cannot be served; the model before answers on.
         """
         async with self._lock:
-            self._seen = await asyncio.to_thread(fingerprint, self._model_dir)
+            seen = await asyncio.to_thread(fingerprint, self._model_dir)
             before = self._deployment.current
-            served = await self._found(self._named)
+            try:
+                served = await self._found(self._named)
+            except ReloadRefusedError as refusal:
+                self._seen = self._seen if may_pass(refusal.__cause__) else seen
+                raise
             if served is before:
                 outcome, previous = self._count("unchanged"), self._deployment.previous
             else:
                 outcome, previous = self._count("swapped"), before
             self._exchange(served, previous)
             self._choose()
+            self._seen = seen
             return outcome
 
     async def rollback(self) -> Outcome:
@@ -129,7 +136,7 @@ class Reloader:
         """Reload if anything changed in the model directory since the last look.
 
         A bundle that was refused is tried again when a file of it has changed: a copy that takes
-        its time ends as a whole one.
+        its time ends as a whole one. One that could not be read is, too, at the next look.
 
         Raises:
             ReloadRefusedError: As of ``reload``.
@@ -149,31 +156,45 @@ class Reloader:
             choice = self._agreement.choice()
             if choice is None or choice.token == self._followed:
                 return
+            try:
+                await self._take(choice)
+            except ReloadRefusedError as refusal:
+                self._followed = self._followed if may_pass(refusal.__cause__) else choice.token
+                raise
             self._followed = choice.token
-            current = await self._found(lambda: self._held_or_loaded(choice.current))
-            previous = self._deployment.previous
-            if choice.previous is not None:
-                wanted = choice.previous
-                previous = await self._found(lambda: self._held_or_loaded(wanted))
-            if current is not self._deployment.current:
-                self._count("followed")
-            self._exchange(current, previous)
+
+    async def _take(self, choice: Choice) -> None:
+        current = await self._found(lambda: self._held_or_loaded(choice.current))
+        previous = self._deployment.previous
+        if choice.previous is not None:
+            wanted = choice.previous
+            previous = await self._found(lambda: self._held_or_loaded(wanted))
+        if current is not self._deployment.current:
+            self._count("followed")
+        self._exchange(current, previous)
 
     async def _on_request(self, asked: asyncio.Event) -> None:
         while True:
             await asked.wait()
             asked.clear()
-            await _quietly(self.reload)
+            await quietly(self.reload)
 
     async def _found(self, find: Callable[[], Served]) -> Served:
         try:
             return await on_own_thread(find)
         except Exception as error:
             refusal = ReloadRefusedError(error)
-            self._count("refused", refusal.reason)
-            fields = {"answers_on": self._deployment.current.version}
-            logger.error("reload refused: %s", refusal, extra={"fields": fields})  # noqa: TRY400 - the reason is the line
+            self._tell_refused(refusal, error)
             raise refusal from error
+
+    def _tell_refused(self, refusal: ReloadRefusedError, error: Exception) -> None:
+        """Count a refusal, and log it: one that may pass, and so is tried again, once a kind."""
+        self._count("refused", refusal.reason)
+        passing = refusal.reason if may_pass(error) else ""
+        if not passing or passing != self._passing:
+            fields = {"answers_on": self._deployment.current.version}
+            logger.error("reload refused: %s", refusal, extra={"fields": fields})
+        self._passing = passing
 
     def _named(self) -> Served:
         """Give what the model directory names; what is in memory is not read again."""
@@ -197,6 +218,7 @@ class Reloader:
             return self._load(path)
 
     def _exchange(self, current: Served, previous: Served | None) -> None:
+        self._passing = ""
         before = (self._deployment.current, self._deployment.previous)
         if before == (current, previous):
             return
@@ -259,18 +281,3 @@ def _yielding() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual_s)
-
-
-async def _every(period_s: float, change: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(period_s)
-        await _quietly(change)
-
-
-async def _quietly(change: Callable[[], Awaitable[object]]) -> None:
-    try:
-        await change()
-    except ReloadRefusedError:
-        pass  # it was logged and counted
-    except Exception:  # a full disk under the agreement, say: the next time may go well
-        logger.exception("a change of the model failed")

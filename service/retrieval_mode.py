@@ -1,5 +1,6 @@
 """How the items of a served model are found: the ways there are, and the choice between them."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +25,15 @@ from service.retrieval.fastest import Batch, FastestRetriever
 from service.retrieval.item_item import ItemItemRetriever
 from service.retrieval.quantized import QuantizedRetriever
 
+logger = logging.getLogger(__name__)
+
 RetrievalMode: TypeAlias = Literal["auto", "exact", "int8", "ann"]
 # The list that speed and recall are measured with.
 TYPICAL_K: Final = 20
 RECALL_ROWS: Final = 32
+# The int8 search is one ONNX graph with the items in it, and so one protobuf message: less than
+# 2 GiB. The graph without its constants takes some kB.
+MAX_GRAPH_BYTES: Final = 2**31 - 2**20
 
 
 @final
@@ -57,7 +63,7 @@ def find_retrieval(
         count: Told what proofs took.
 
     Raises:
-        SettingsError: The mode is not for this device, or lacks its package.
+        SettingsError: The mode is not for this device or so large a model, or lacks its package.
     """
     exact = retriever_for(checkpoint.model, count)
     if isinstance(exact, ItemItemRetriever):
@@ -68,16 +74,35 @@ def find_retrieval(
             index = _ann(checkpoint.model, threads)
             return FoundRetrieval(index, index.measured_recall)
         retriever = exact
-        if mode == "int8" or (mode == "auto" and checkpoint.model.item_bias_I.is_cpu):
+        if mode == "int8" or (mode == "auto" and _has_int8(checkpoint.model)):
             retriever = _int8(checkpoint.model, threads, count)
         if mode == "auto" and retriever is not exact:
             retriever = FastestRetriever([exact, retriever], batch_of, time.perf_counter)
         return FoundRetrieval(retriever, _recall(retriever, exact, *batch_of(RECALL_ROWS)))
 
 
+def _has_int8(model: Autoencoder) -> bool:
+    if not model.item_bias_I.is_cpu:
+        return False
+    obstacle = _too_large(model)
+    if obstacle is not None:
+        logger.info("items are found by exact search: int8 %s", obstacle)
+    return obstacle is None
+
+
+def _too_large(model: Autoencoder) -> str | None:
+    num_items, hidden_dim = model.item_vectors_IH.shape
+    # A byte a number; a scale and a bias an item.
+    if num_items * (hidden_dim + 8) <= MAX_GRAPH_BYTES:
+        return None
+    return f"has no room for {num_items} items x {hidden_dim} numbers: it ends at 2 GiB"
+
+
 def _int8(model: Autoencoder, threads: int, count: Count) -> Retriever:
     if not model.item_bias_I.is_cpu:
         raise SettingsError("RETRIEVAL=int8 is for the CPU; a GPU takes exact")
+    if (obstacle := _too_large(model)) is not None:
+        raise SettingsError(f"RETRIEVAL=int8 {obstacle}; take exact or ann")
     vectors_IH, bias_I = model.item_vectors_IH, model.item_bias_I
     return QuantizedRetriever(vectors_IH, bias_I, model.linear, threads, count)
 

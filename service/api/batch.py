@@ -60,6 +60,7 @@ def _document() -> dict[str, Any]:
     | problems(
         s400="The body is not JSON.",
         s401="A key is needed: keys are set, and the request has none of them.",
+        s408="The body did not come in time.",
         s413="The body is too large.",
         s415="The body is declared neither as JSON nor as NDJSON.",
         s422="The body is not a list of rows, or has too many.",

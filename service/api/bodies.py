@@ -1,14 +1,22 @@
 """The body of a request, read within its limit."""
 
+import asyncio
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from service.api.problems import BodyTooLargeError, UnsupportedMediaTypeError
+from service.api.problems import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    UnsupportedMediaTypeError,
+)
 
 # Content-Length has as many digits as its sender likes; int() refuses more than 4,300.
 MAX_LENGTH_DIGITS: Final = 18
+# From the end of the header: 8 MiB come over 2.3 Mbit/s by then. A body that stalls is held as far
+# as it came, 8 MiB each, and whoever opens connections decides how many there are.
+BODY_TIMEOUT_S: Final = 30.0
 
 
 async def read_json(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
@@ -20,12 +28,22 @@ async def read_json(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     Raises:
         UnsupportedMediaTypeError: It does not say so.
         BodyTooLargeError: It has, or announces, more than ``max_bytes``.
+        BodyTooSlowError: Its end has not come within ``BODY_TIMEOUT_S``.
         starlette.requests.ClientDisconnect: The caller left before the end of it.
     """
     _check_type(header(scope, b"content-type"))
     announced = header(scope, b"content-length")
     if len(announced) > MAX_LENGTH_DIGITS or (announced.isdigit() and int(announced) > max_bytes):
         raise _too_large(max_bytes)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _read(receive, max_bytes)
+    except TimeoutError:
+        message = f"its end did not come within {BODY_TIMEOUT_S:g} s"
+        raise BodyTooSlowError(message) from None
+
+
+async def _read(receive: Receive, max_bytes: int) -> bytes:
     chunks: list[bytes] = []
     size_bytes = 0
     more = True

@@ -49,6 +49,10 @@ class BodyTooLargeError(InvalidRequestError):
     """The body has more bytes than the service takes."""
 
 
+class BodyTooSlowError(InvalidRequestError):
+    """The end of the body does not come."""
+
+
 class BatchTooLongError(InvalidRequestError):
     """A batch has more rows than the service takes."""
 
@@ -111,6 +115,7 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
     ),
     ForbiddenError: Kind(403, "forbidden", "The key does not allow this"),
     MalformedBodyError: Kind(400, "malformed-json", "The body is not JSON"),
+    BodyTooSlowError: Kind(408, "body-too-slow", "The body did not come in time"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
     UnsupportedMediaTypeError: Kind(
         415, "unsupported-media-type", "The body is not declared as JSON",
@@ -213,6 +218,8 @@ def problem_response(error: Exception, request_id: str) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, (NotReadyError, StoreUnavailableError)):
         headers["Retry-After"] = str(NOT_READY_RETRY_S)
+    elif isinstance(error, BodyTooSlowError):
+        headers["Connection"] = "close"  # the rest of the body would stand before the next request
     elif isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = 'Bearer realm="foldin"'
     return _response(problem_body(error, request_id), _kind_of(error).status, headers)

@@ -27,6 +27,7 @@ UNAVAILABLE: Final = "Not ready, or at capacity: come back after Retry-After sec
 TOO_LATE: Final = "The queue was too long for the deadline."
 BODY_PROBLEMS: Final = problems(
     s400="The body is not JSON.",
+    s408="The body did not come in time.",
     s413="The body is too large.",
     s415="The body is not declared as JSON.",
     s422="A field is wrong, missing, unknown or asks for too much.",

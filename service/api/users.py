@@ -33,6 +33,7 @@ UNAVAILABLE: Final = (
     responses=problems(
         s400="The body is not JSON.",
         s404="No such model.",
+        s408="The body did not come in time.",
         s413="The body is too large.",
         s415="The body is not declared as JSON.",
         s422="A field is wrong, missing, unknown or asks for too much.",

@@ -108,11 +108,13 @@ class Batcher:
         self._thread.start()
 
     async def close(self) -> None:
-        """Refuse new rows, answer those that wait, stop the thread."""
+        """Refuse new rows, answer those that wait, or refuse them before ``start``."""
         self._closing = True
         self._arrival.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        while rows := self._online or self._bulk:
+            _deliver([rows.popleft()], [OverloadedError(retry_after_s=1)])
 
     def require_room(self, *, bulk: bool = False) -> None:
         """Refuse a row that would have to wait too long; ``submit`` asks too, this comes sooner.
@@ -290,7 +292,9 @@ def _outcomes(engine: Runner, jobs: Sequence[Job]) -> Sequence[Outcome | Excepti
     """Answer a batch; a row that fails does so alone."""
     try:
         return engine.run(jobs)
-    except Exception as error:  # noqa: BLE001 - whatever it is goes to its caller, not to the thread
+    except BaseException as error:  # noqa: BLE001 - whatever it is goes to its caller, not to the thread
         if len(jobs) == 1:
-            return [error]
+            # A future takes no panic of an extension; a cancellation would be taken for its own.
+            panic = RuntimeError(repr(error)).with_traceback(error.__traceback__)
+            return [error if isinstance(error, Exception) else panic]
     return [answer for job in jobs for answer in _outcomes(engine, [job])]

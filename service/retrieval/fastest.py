@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Final, TypeAlias, final
 
 from torch import Tensor
@@ -38,10 +39,10 @@ class FastestRetriever:
 
     @property
     def name(self) -> str:
-        """Which way batches go; where it depends on their size, the largest size of each."""
+        """Which way batches go; where it depends on their size, up to which."""
         sized = zip(SIZES, self._ways, strict=True)
-        largest = {way.name: size for size, way in sized}
-        *some, (last, _) = largest.items()
+        runs = [(name, list(run)) for name, run in groupby(sized, key=lambda pair: pair[1].name)]
+        *some, (last, _) = [(name, run[-1][0]) for name, run in runs]
         return ", ".join([*(f"{name} up to {size} rows" for name, size in some), last])
 
     def top_k(

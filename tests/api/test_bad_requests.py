@@ -1,5 +1,6 @@
 """Every bad request gets a problem of its own kind, and none of them is the service's fault."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
@@ -235,6 +236,22 @@ async def test_a_body_without_a_length_is_cut_off_at_the_limit(running: Running)
         answer = await client.post("/recommend", content=endless(), headers=headers)
         check(answer, 413, "body-too-large", None)
     assert len(read) == 6
+
+
+@pytest.mark.parametrize("path", ["/recommend", "/recommend/batch", "/users/u/interactions"])
+async def test_a_body_that_stalls_is_refused_in_time(
+    running: Running, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("service.api.bodies.BODY_TIMEOUT_S", 0.05)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with running() as client:
+        headers = JSON | {"X-Request-ID": "asked-1"}
+        answer = await client.post(path, content=stalled(), headers=headers)
+        check(answer, 408, "body-too-slow", None)
 
 
 @pytest.mark.parametrize("length", ["5001", "9" * 5000])

@@ -63,3 +63,24 @@ def test_a_catalogue_survives_the_file(catalog: Catalog) -> None:
 def test_what_is_no_catalogue_is_refused(content: bytes) -> None:
     with pytest.raises(CheckpointCorruptError):
         Catalog.from_json(content)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        "9223372036854775808",
+        "18446744073709551616",
+        "-1",
+        "[1]",
+        "1e300",
+        "1.5",
+        '"7"',
+        "true",
+        "null",
+    ],
+)
+def test_popularity_is_a_list_of_counts(count: str) -> None:
+    columns = '{"item_ids": ["a"], "titles": [""], "categories": [[]], "popularity": [%s]}'
+    assert Catalog.from_json((columns % "7").encode()).popularity_I.tolist() == [7]
+    with pytest.raises(CheckpointCorruptError, match="popularity"):
+        Catalog.from_json((columns % count).encode())

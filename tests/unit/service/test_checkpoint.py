@@ -91,6 +91,14 @@ def nothing(manifest: dict[str, Any]) -> None:
     del manifest
 
 
+def rewrite_weights(bundle: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    with_metadata = {"catalog_sha256": hashlib.sha256((bundle / CATALOG).read_bytes()).hexdigest()}
+    weights = load_file(bundle / WEIGHTS)
+    change(weights)
+    save_file(weights, bundle / WEIGHTS, metadata=with_metadata)
+    rewrite_manifest(bundle, nothing)
+
+
 def test_a_bundle_loads_as_it_was_saved(bundle: Path) -> None:
     loaded = load(bundle)
     assert loaded.user_ids == USER_IDS
@@ -221,6 +229,9 @@ def test_a_newer_format_is_refused_before_its_fields_are_read(bundle: Path) -> N
         (lambda m: m.pop("created_at"), "created_at"),
         (lambda m: m.update(num_users=2), "size mismatch|loading|canaries"),
         (lambda m: m.update(num_users=0), "other files"),
+        (lambda m: m.update(created_at="0001-01-01T00:00:00+14:00"), "created_at"),
+        (lambda m: m.update(created_at="9999-12-31T23:59:59-14:00"), "created_at"),
+        (lambda m: m.update(metrics={"test": {"users": 2**70}}), "64"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(
@@ -238,14 +249,33 @@ def test_a_manifest_that_is_no_json_is_refused(bundle: Path) -> None:
 
 
 def test_weights_with_other_values_fail_the_canaries(bundle: Path) -> None:
-    with_metadata = {"catalog_sha256": hashlib.sha256((bundle / CATALOG).read_bytes()).hexdigest()}
-    weights = load_file(bundle / WEIGHTS)
-    weights["item_vectors_IH"] = weights["item_vectors_IH"] + 0.1
-    save_file(weights, bundle / WEIGHTS, metadata=with_metadata)
-    rewrite_manifest(bundle, nothing)
+    rewrite_weights(bundle, lambda weights: weights["item_vectors_IH"].add_(0.1))
     loaded = load(bundle)
     with pytest.raises(CanaryMismatchError, match="canary 1"):
         canaries.replay(ModelRanker(loaded.model), loaded.canaries)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("item_vectors_IH", torch.float64),
+        ("item_vectors_IH", torch.float16),
+        ("item_vectors_IH", torch.bfloat16),
+        ("item_bias_I", torch.complex64),
+    ],
+)
+def test_weights_of_another_type_are_refused(bundle: Path, name: str, dtype: torch.dtype) -> None:
+    rewrite_weights(bundle, lambda weights: weights.update({name: weights[name].to(dtype)}))
+    with pytest.raises(CheckpointCorruptError, match=f"{name} is {dtype}"):
+        load(bundle)
+
+
+def test_offsets_that_are_no_integers_are_refused(tiny_bundle: Callable[..., Path]) -> None:
+    (bundle,) = (path.parent for path in tiny_bundle("edlae").glob(f"*/{MANIFEST}"))
+    name = "linear.offset_I1"
+    rewrite_weights(bundle, lambda weights: weights.update({name: weights[name].float()}))
+    with pytest.raises(CheckpointCorruptError, match=rf"{name} is torch\.float32"):
+        load(bundle)
 
 
 @pytest.mark.parametrize("version", ["", "..", "../elsewhere", "/etc", "gone"])

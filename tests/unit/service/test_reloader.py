@@ -1,8 +1,8 @@
 """What moves a reload, and what becomes of models that are let go. tests/api has the routes."""
 
 import asyncio
+import errno
 import gc
-import logging
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from service.agreement import Agreement
-from service.deployment import Deployment, Loader
-from service.errors import CheckpointMissingError, ReloadRefusedError
+from service.deployment import Deployment, Loader, Served
+from service.errors import CheckpointDigestError, CheckpointMissingError, ReloadRefusedError
 from service.model_folder import bundle_at, digest_at, fingerprint
-from service.reloader import Reloader, _every, make_sure_of_end
+from service.reloader import Reloader, make_sure_of_end
 from service.telemetry import Telemetry
 
 CPU = torch.device("cpu")
@@ -135,20 +135,67 @@ async def test_a_choice_that_cannot_be_loaded_is_refused_and_tried_again_when_ma
     assert deployment.previous.version == bundles[1].name
 
 
-async def test_a_watch_survives_what_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
-    failures: list[Exception] = [OSError("disk full"), ReloadRefusedError(ValueError("x"))]
-    looks = asyncio.Queue[int]()
+class Flaky:
+    """A loader that fails with these errors first, for reasons that pass."""
 
-    async def look() -> None:
-        looks.put_nowait(len(failures))
-        if failures:
-            raise failures.pop(0)
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+        self._load = Loader(CPU, Telemetry()).load
 
-    watch = asyncio.create_task(_every(0.001, look))
-    assert [await looks.get() for _ in range(4)] == [2, 1, 0, 0]
-    watch.cancel()
-    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.message for record in errors] == ["a change of the model failed"]
+    def __call__(self, path: Path) -> Served:
+        if self._errors:
+            raise self._errors.pop(0)
+        return self._load(path)
+
+
+def flaky(path: Path, load: Flaky, agreement: Agreement | None = None) -> Reloader:
+    telemetry = Telemetry()
+    deployment = Deployment(Loader(CPU, telemetry).load(path), telemetry)
+    return Reloader(deployment, path, load, telemetry, agreement)
+
+
+def unread() -> CheckpointMissingError:
+    """Make what a bundle ends in that cannot be opened for want of file handles."""
+    error = CheckpointMissingError("manifest.json cannot be read: Too many open files")
+    error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    return error
+
+
+async def test_a_choice_that_fails_for_a_reason_that_passes_is_followed_when_it_has_passed(
+    bundles: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agreement = Agreement(tmp_path / "agreement")
+    full = OSError(errno.EMFILE, "Too many open files")
+    reloader = flaky(bundles[0].parent, Flaky(full, full, unread()), agreement)
+    await reloader.join()
+    agreement.choose(bundles[1].name, None)
+    for _ in range(3):
+        with pytest.raises(ReloadRefusedError):
+            await reloader.follow()
+    await reloader.follow()
+    assert reloader.workers() == {bundles[1].name: 1}
+    refusals = [message for message in caplog.messages if message.startswith("reload refused")]
+    assert len(refusals) == 2  # one of each kind
+
+
+async def test_a_change_that_fails_for_a_reason_that_passes_is_looked_at_again(
+    bundles: list[Path],
+) -> None:
+    reloader = flaky(bundles[0].parent, Flaky(MemoryError()))
+    point_at(bundles[1])
+    with pytest.raises(ReloadRefusedError, match="MemoryError"):
+        await reloader.look()
+    await reloader.look()
+    assert reloader.workers() == {bundles[1].name: 1}
+
+
+async def test_a_bundle_that_is_wrong_is_not_looked_at_again(bundles: list[Path]) -> None:
+    reloader = flaky(bundles[0].parent, Flaky(CheckpointDigestError("other content")))
+    point_at(bundles[1])
+    with pytest.raises(ReloadRefusedError, match="CheckpointDigestError"):
+        await reloader.look()
+    await reloader.look()
+    assert reloader.workers() == {bundles[0].name: 1}
 
 
 def test_a_model_folder_is_told_by_its_pointer_and_its_files(bundles: list[Path]) -> None:

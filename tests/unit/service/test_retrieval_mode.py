@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def test_integers_are_for_the_cpu(tiny_bundle: TinyBundle) -> None:
     checkpoint = load(tiny_bundle("multvae"))
     checkpoint.model.to(torch.device("meta"))
     with pytest.raises(SettingsError, match="RETRIEVAL=int8 is for the CPU"):
+        find_retrieval(checkpoint, "int8", threads=1, count=not_counted)
+
+
+def test_a_matrix_too_large_for_one_graph_is_searched_exactly_on_auto(
+    tiny_bundle: TinyBundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = load(tiny_bundle("multvae"))
+    monkeypatch.setattr("service.retrieval_mode.MAX_GRAPH_BYTES", 100)
+    with caplog.at_level(logging.INFO):
+        found = find_retrieval(checkpoint, "auto", threads=1, count=not_counted)
+    assert (found.retriever.name, found.recall) == ("exact", 1)
+    (message,) = caplog.messages
+    assert "int8" in message
+    assert "30 items" in message
+    with pytest.raises(SettingsError, match=r"RETRIEVAL=int8 .* 30 items"):
         find_retrieval(checkpoint, "int8", threads=1, count=not_counted)
 
 

@@ -11,6 +11,7 @@ import service.api.validation  # noqa: F401 - defines or imports every error of 
 from service import errors
 from service.api.problems import (
     PROBLEMS,
+    BodyTooSlowError,
     InvalidFieldsError,
     WrongField,
     on_error,
@@ -102,3 +103,8 @@ async def test_an_error_outside_the_table_goes_on_to_the_last_defence(error: Exc
         await on_error(a_request(), error)
     with pytest.raises(type(error)):
         await on_wrong_parameters(a_request(), error)
+
+
+def test_who_sends_a_body_too_slowly_is_let_go() -> None:
+    answer = problem_response(BodyTooSlowError("30 s are over"), "r-1")
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")

@@ -507,3 +507,33 @@ def test_every_caller_who_stays_gets_their_own_answer(
             assert run_rows == sorted(mine, key=lambda n: (rows[n][1], n))
 
     asyncio.run(run())
+
+
+class Panic(BaseException):
+    """What an extension raises that has failed within itself."""
+
+
+async def test_a_panic_of_the_engine_fails_its_row_and_the_thread_goes_on() -> None:
+    panics = [Panic("out of bounds"), asyncio.CancelledError(), SystemExit()]
+
+    def panic() -> None:
+        if panics:
+            raise panics.pop(0)
+
+    engine = FakeEngine(on_run=panic)
+    async with started(make()) as batcher:
+        for kind in ("Panic", "CancelledError", "SystemExit"):
+            with pytest.raises(RuntimeError, match=kind):
+                await ask(batcher, engine, 1)
+        assert await ask(batcher, engine, 2) == 2
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_batcher_that_ends_before_it_began_refuses_what_waits(bulk: bool) -> None:
+    batcher = make()
+    (waiting,) = asked(batcher, FakeEngine(), [1], bulk=bulk)
+    await until(lambda: batcher.queue_length == 1)
+    await batcher.close()
+    with pytest.raises(OverloadedError):
+        await waiting
+    assert batcher.queue_length == 0

@@ -56,3 +56,11 @@ def test_one_way_for_all_sizes_is_named_alone() -> None:
     clock = Clock()
     ways = [Timed("slow", clock, 2, 2), Timed("fast", clock, 1, 1)]
     assert FastestRetriever(ways, batch_of, clock).name == "fast"
+
+
+def test_a_way_that_is_the_fastest_for_small_and_for_large_batches_is_named_twice() -> None:
+    clock = Clock()
+    int8, exact = Timed("int8", clock, 1, 1), Timed("exact", clock, 1, 1)
+    retriever = FastestRetriever([int8, exact], batch_of, clock)
+    retriever._ways = [int8, exact, int8]
+    assert retriever.name == "int8 up to 1 rows, exact up to 8 rows, int8"

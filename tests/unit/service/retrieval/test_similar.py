@@ -39,7 +39,7 @@ def test_neighbours_are_those_of_brute_force(data: st.DataObject) -> None:
     vectors_IH = torch.randn(num_items, dim, generator=generator)
     # Items that stand twice tie with each other, and none may be lost at the cut.
     copied = data.draw(st.integers(0, num_items), "copied")
-    vectors_IH[:copied] = vectors_IH[num_items - 1]
+    vectors_IH[:copied] = vectors_IH[num_items - 1].clone()
     vectors_IH *= 10.0 ** data.draw(st.integers(-15, 15), "scale")
     item_index = data.draw(st.integers(0, num_items - 1), "item")
     shown_I = np.array(data.draw(st.lists(st.booleans(), min_size=num_items, max_size=num_items)))
