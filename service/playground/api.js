@@ -11,13 +11,17 @@ export function useKey(key) {
   apiKey = key.trim();
 }
 
-/** The service refused, failed or did not answer; `retryAfterS` is 0 unless it said when to return. */
+/**
+ * The service refused, failed or did not answer; `retryAfterS` is 0 unless it said when to return.
+ * `unsupported` is the control that the model has nothing for, where that is what is wrong.
+ */
 export class Problem extends Error {
-  constructor(title, detail, retryAfterS = 0, wantsKey = false) {
+  constructor(title, detail, { retryAfterS = 0, wantsKey = false, unsupported = "" } = {}) {
     super(title);
     this.detail = detail;
     this.retryAfterS = retryAfterS;
     this.wantsKey = wantsKey;
+    this.unsupported = unsupported;
   }
 }
 
@@ -59,8 +63,11 @@ export class Inquiry {
 
 /** Reads an RFC 9457 body; a proxy in between may have sent anything else. */
 async function problemOf(response) {
-  const { title, detail } = await response.json().catch(() => ({}));
-  const retryAfterS = Number(response.headers.get("Retry-After")) || 0;
+  const { title, detail, type, pointer } = await response.json().catch(() => ({}));
   const said = title ?? `The service failed (${response.status})`;
-  return new Problem(said, detail ?? "", retryAfterS, response.status === 401);
+  return new Problem(said, detail ?? "", {
+    retryAfterS: Number(response.headers.get("Retry-After")) || 0,
+    wantsKey: response.status === 401,
+    unsupported: type?.endsWith("/unsupported-control") ? (pointer ?? "").replace("/", "") : "",
+  });
 }

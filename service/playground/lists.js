@@ -13,15 +13,18 @@ export function stamp(templateId, texts) {
   return copy;
 }
 
-/** Shows `rows` in `list`; if the row with the focus goes, the row now in its place takes it. */
+/** Shows `rows` in `list`; if the row with the focus goes, the same button of the row in its place takes it. */
 export function replaceRows(list, rows, otherwise) {
   const focused = document.activeElement;
   const place = [...list.children].findIndex((row) => row.contains(focused));
+  const button = buttonsOf(list.children[place]).indexOf(focused);
   list.replaceChildren(...rows);
   if (place < 0) return;
-  const heir = rows[Math.min(place, rows.length - 1)]?.querySelector("button");
+  const heir = buttonsOf(rows[Math.min(place, rows.length - 1)]).at(button);
   (focused.isConnected ? focused : (heir ?? otherwise)).focus({ preventScroll: true });
 }
+
+const buttonsOf = (row) => [...(row?.querySelectorAll("button") ?? [])];
 
 /** Shows `rows` in `list`, the ones that were there before gliding to their new places. */
 export function glideRows(list, rows, otherwise) {

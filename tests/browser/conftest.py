@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,24 @@ OpenPage = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture(scope="session")
-def model_dir(write_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory with a random Mult-VAE; popularity falls along ``TITLES``."""
-    path = tmp_path_factory.mktemp("models")
-    catalog = Catalog(
+def catalog() -> Catalog:
+    """Titles whose popularity falls; every third item is a comedy, the others dramas of the sea."""
+    return Catalog(
         item_ids=tuple(f"film-{index}" for index in range(len(TITLES))),
         titles=TITLES,
-        categories=(("Drama", "Sea"),) * len(TITLES),
+        categories=tuple(
+            ("Comedy",) if index % 3 == 0 else ("Drama", "Sea") for index in range(len(TITLES))
+        ),
         popularity_I=np.arange(len(TITLES), 0, -1),
     )
+
+
+@pytest.fixture(scope="session")
+def model_dir(
+    write_bundle: Callable[..., Path], catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A model directory with a random Mult-VAE."""
+    path = tmp_path_factory.mktemp("models")
     write_bundle(path, catalog, name="films", positive_threshold=4.0)
     return path
 
@@ -61,6 +70,35 @@ def model_dir(write_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def address(model_dir: Path) -> Iterator[str]:
     """Where the service answers."""
+    with serving(model_dir) as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="session")
+def linear_address(
+    write_bundle: Callable[..., Path], catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where a model answers that has neither a posterior nor vectors of items."""
+    path = tmp_path_factory.mktemp("linear")
+    write_bundle(path, catalog, "ease", name="weights")
+    with serving(path) as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="session")
+def bare_address(
+    write_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where the catalogue has neither titles nor categories."""
+    path = tmp_path_factory.mktemp("bare")
+    write_bundle(path, 20)
+    with serving(path) as base_url:
+        yield base_url
+
+
+@contextmanager
+def serving(model_dir: Path) -> Iterator[str]:
+    """Run the service on a thread; gives its address."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in os.environ:
             if variable.upper().startswith("FOLDIN_"):
@@ -72,10 +110,12 @@ def address(model_dir: Path) -> Iterator[str]:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        _wait_until_ready(base_url)
-        yield base_url
-        server.should_exit = True
-        thread.join(WAIT_S)
+        try:
+            _wait_until_ready(base_url)
+            yield base_url
+        finally:
+            server.should_exit = True
+            thread.join(WAIT_S)
     assert not thread.is_alive()
 
 
@@ -111,19 +151,25 @@ async def open_page(
 ) -> AsyncIterator[OpenPage]:
     """Visit a page, the playground by default: ``open_page(viewport=..., color_scheme=..., ...)``.
 
-    ``script`` runs before the page's own; ``path`` names another page, without a slash in front.
+    ``script`` runs before the page's own; ``path`` names another page, without a slash in front;
+    ``at`` is the address of another service.
     What the page's policy forbids is a complaint.
     """
     async with AsyncExitStack() as stack:
 
-        async def visit(script: str = "", path: str = "", **options: Any) -> Page:  # noqa: ANN401 - as new_context takes them
+        async def visit(
+            script: str = "",
+            path: str = "",
+            at: str = address,
+            **options: Any,  # noqa: ANN401 - as new_context takes them
+        ) -> Page:
             context = await browser.new_context(**options)
             stack.push_async_callback(context.close)
             await context.add_init_script(script)
             page = await context.new_page()
             page.set_default_timeout(WAIT_S * 1000)
-            _listen(page, address, complaints)
-            await page.goto(address + path)
+            _listen(page, at, complaints)
+            await page.goto(at + path)
             return page
 
         yield visit

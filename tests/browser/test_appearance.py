@@ -43,7 +43,13 @@ COUNT_ANIMATIONS = """
 
 
 async def pick_and_search(page: Page) -> None:
-    """Fill the page: a list, picks, one of them with a very long title, and an open search."""
+    """Fill the page: all settings, picks, one with a very long title, and an open search."""
+    await page.locator("#tune").evaluate("tune => { tune.open = true; }")
+    await page.get_by_role("slider", name="Diversity").fill("0.3")
+    await page.get_by_role("slider", name="Exploration").fill("0.3")
+    await page.get_by_role("button", name="Sea").click()
+    await page.get_by_role("button", name="Comedy").dblclick()
+    await page.get_by_role("button", name="Dislike Amber Lantern").click()
     field = page.get_by_role("combobox")
     for text in ("bartholomew", "amber river"):
         await field.fill(text)
@@ -54,7 +60,7 @@ async def pick_and_search(page: Page) -> None:
     await page.get_by_role("option").first.wait_for()
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [360, 375, 768, 1280])
 async def test_nothing_is_wider_than_the_screen(open_page: OpenPage, width: int) -> None:
     page = await open_page(viewport={"width": width, "height": 740})
     await pick_and_search(page)
@@ -94,7 +100,7 @@ async def test_rows_glide_unless_the_person_wishes_no_motion(
 
 
 async def test_the_focus_is_visible_wherever_it_goes(page: Page) -> None:
-    for _ in range(12):
+    for _ in range(30):
         await page.keyboard.press("Tab")
         outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
