@@ -35,11 +35,14 @@ class Choice:
         current: Version of the one that answers.
         previous: Version of the one that a rollback brings back.
         token: No other choice has it: the same models, chosen again, are to be tried again.
+        seen: The state of the model directory that was acted upon: who follows must not do it
+            again, and undo a rollback that came in between. Empty: none.
     """
 
     current: str
     previous: str | None
     token: str
+    seen: str = ""
 
 
 @final
@@ -61,9 +64,9 @@ class Agreement:
         except FileNotFoundError:
             return None
 
-    def choose(self, current: str, previous: str | None) -> Choice:
+    def choose(self, current: str, previous: str | None, seen: str = "") -> Choice:
         """Write down what all workers are to hold."""
-        choice = Choice(current, previous, secrets.token_hex(8))
+        choice = Choice(current, previous, secrets.token_hex(8), seen)
         self._written(orjson.dumps(asdict(choice))).replace(self._folder / CHOICE)
         return choice
 

@@ -8,6 +8,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any, Literal, Protocol, TypeAlias, final
 
@@ -130,6 +131,16 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
+def _traced(stage: _Stage) -> fx.Graph:
+    """Trace a stage, on a thread of its own and without weights.
+
+    A tracer, what it traced, and all frames below it refer to each other, and stay until Python's
+    collector comes: for objects that are frozen at the start of the service, never.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="tracer") as thread:
+        return thread.submit(lambda: _Tracer().trace(stage)).result()
+
+
 def _without_weights(model: Autoencoder) -> Autoencoder:
     tensors = chain(model.parameters(), model.buffers())
     # What a copy finds in its memo it takes from there.
@@ -140,8 +151,7 @@ def _without_weights(model: Autoencoder) -> Autoencoder:
 def _compiled(
     model: Autoencoder, name: Stage, dim: int, threads: int
 ) -> Callable[[Tensor], Tensor]:
-    # A tracer and what it traced refer to each other, and stay until Python's collector comes.
-    traced = _Tracer().trace(_Stage(_without_weights(model), name))
+    traced = _traced(_Stage(_without_weights(model), name))
     if is_identity(traced):
         return lambda value_BX: value_BX
     op = OnnxGraph()

@@ -102,21 +102,23 @@ class Reloader:
             ReloadRefusedError: It cannot be served; the model before answers on.
         """
         async with self._lock:
-            seen = await asyncio.to_thread(fingerprint, self._model_dir)
-            before = self._deployment.current
-            try:
-                served = await self._found(self._named)
-            except ReloadRefusedError as refusal:
-                self._seen = self._seen if may_pass(refusal.__cause__) else seen
-                raise
-            if served is before:
-                outcome, previous = self._count("unchanged"), self._deployment.previous
-            else:
-                outcome, previous = self._count("swapped"), before
-            self._exchange(served, previous)
-            self._choose()
-            self._seen = seen
-            return outcome
+            return await self._reload(await asyncio.to_thread(fingerprint, self._model_dir))
+
+    async def _reload(self, seen: str) -> Outcome:
+        before = self._deployment.current
+        try:
+            served = await self._found(self._named)
+        except ReloadRefusedError as refusal:
+            self._seen = self._seen if may_pass(refusal.__cause__) else seen
+            raise
+        if served is before:
+            outcome, previous = self._count("unchanged"), self._deployment.previous
+        else:
+            outcome, previous = self._count("swapped"), before
+        self._exchange(served, previous)
+        self._seen = seen
+        self._choose()
+        return outcome
 
     async def rollback(self) -> Outcome:
         """Let the model before answer again; it is in memory, and a rollback of that one is, too.
@@ -141,8 +143,10 @@ class Reloader:
         Raises:
             ReloadRefusedError: As of ``reload``.
         """
-        if await asyncio.to_thread(fingerprint, self._model_dir) != self._seen:
-            await self.reload()
+        async with self._lock:
+            seen = await asyncio.to_thread(fingerprint, self._model_dir)
+            if seen != self._seen:
+                await self._reload(seen)
 
     async def follow(self) -> None:
         """Hold the models that the workers have chosen.
@@ -162,6 +166,7 @@ class Reloader:
                 self._followed = self._followed if may_pass(refusal.__cause__) else choice.token
                 raise
             self._followed = choice.token
+            self._seen = choice.seen or self._seen
 
     async def _take(self, choice: Choice) -> None:
         current = await self._found(lambda: self._held_or_loaded(choice.current))
@@ -240,7 +245,7 @@ class Reloader:
         if self._agreement is not None:
             previous = self._deployment.previous
             versions = (self._deployment.current.version, previous and previous.version)
-            self._followed = self._agreement.choose(*versions).token
+            self._followed = self._agreement.choose(*versions, self._seen or "").token
 
     def _count(self, outcome: Outcome, reason: str = "") -> Outcome:
         self._telemetry.reloads.labels(outcome, reason).inc()

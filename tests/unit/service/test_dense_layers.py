@@ -1,4 +1,6 @@
+import gc
 import threading
+import weakref
 
 import torch
 from torch import Tensor
@@ -61,3 +63,17 @@ def test_a_model_answers_on_another_thread_while_another_is_traced() -> None:
     dense_layers_of(Slow(), threads=1)
     assert len(found_BH) == 1
     assert torch.equal(found_BH[0], expected_BH)
+
+
+def test_a_model_goes_with_its_last_reference() -> None:
+    """A trace holds itself; of the model it must hold nothing."""
+    gc.disable()
+    try:
+        model = build_model("multvae", {"latent_dim": 4, "hidden_dims": [8]}, 30, 0).freeze()
+        reference = weakref.ref(model)
+        layers = dense_layers_of(model, threads=1)
+        assert isinstance(layers, OnnxLayers)
+        del model
+        assert reference() is None
+    finally:
+        gc.enable()

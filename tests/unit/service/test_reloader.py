@@ -224,3 +224,24 @@ def test_a_version_stands_below_its_folder_or_is_the_folder(bundles: list[Path])
     assert bundle_at(folder, bundles[1].name) == bundles[1]
     assert bundle_at(bundles[0], bundles[0].name) == bundles[0]
     assert digest_at(folder) == digest_at(bundles[0])
+
+
+async def test_a_worker_that_followed_does_not_undo_a_rollback(
+    bundles: list[Path], tmp_path: Path
+) -> None:
+    """It has not looked at CURRENT itself yet, which names what was rolled back since."""
+    folder = tmp_path / "agreement"
+    _, one = opened(bundles[0].parent, Agreement(folder))
+    other_models, other = opened(bundles[0].parent, Agreement(folder))
+    for reloader in (one, other):
+        await reloader.join()
+        await reloader.look()
+    point_at(bundles[1])
+    await one.look()
+    await other.follow()
+    await one.rollback()
+    await other.look()
+    for reloader in (one, other):
+        await reloader.follow()
+    assert other_models.current.version == bundles[0].name
+    assert Agreement(folder).choice() is not None
