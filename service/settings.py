@@ -102,8 +102,9 @@ class Settings(BaseSettings):
     the model."""
 
     threads: Count | None = None
-    """Torch threads of a worker. Unset: cores / workers. More than that, and they fight for cores:
-    latency rises several times over."""
+    """Torch threads of a worker. Unset: its share of the cores but one, which its event loop takes
+    (one worker on two cores answered a fifth more lists a second so). More than that, and they
+    fight for cores: latency rises several times over."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; auto takes CUDA where torch sees it."""
@@ -192,8 +193,8 @@ class Settings(BaseSettings):
 
     @property
     def threads_per_worker(self) -> int:
-        """``threads``, or the cores that this process may use, shared out among the workers."""
-        return self.threads or max(1, available_cores() // self.workers)
+        """``threads``, or the worker's share of the cores but the one of its event loop."""
+        return self.threads or max(1, available_cores() // self.workers - 1)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -98,8 +98,8 @@ def test_key_digests_come_with_commas_between_them_and_are_not_printed(
 
 def test_cores_are_shared_out_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.settings.available_cores", lambda: 8)
-    assert Settings().threads_per_worker == 8
-    assert Settings(workers=3).threads_per_worker == 2
+    assert Settings().threads_per_worker == 7
+    assert Settings(workers=3).threads_per_worker == 1
     assert Settings(workers=9).threads_per_worker == 1
     assert Settings(workers=9, threads=4).threads_per_worker == 4
 
