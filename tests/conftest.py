@@ -150,13 +150,19 @@ def write_bundle() -> Callable[..., Path]:
     return _write_bundle
 
 
+# The bus of a cluster takes the port 10,000 above that of its node.
+HIGHEST_PORT = 55_535
+
+
 class RedisProcess:
     """A redis-server of its own on a free port; it can be paused, killed and started again."""
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = HIGHEST_PORT + 1
+        while self.port > HIGHEST_PORT:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._command = [binary, "--bind", "127.0.0.1", "--port", str(self.port)]
         self._command += ["--save", "", "--appendonly", "no", "--dir", str(folder), *options]

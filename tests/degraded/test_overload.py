@@ -183,7 +183,8 @@ def test_an_overloaded_service_refuses_some_and_answers_the_others(
         assert quantile_s(refused, 0.5) < 0.020
     assert all(one.retry_after_s >= 1 for one in refused)
     assert {status for _, status in probes} == {200}
-    assert grown_bytes < 16 * KIB**2
+    # Buffers of connections take some 16 MiB; what is kept of each request would take far more.
+    assert grown_bytes < 32 * KIB**2
 
     async def one_by_one() -> list[Answered]:
         caller = await Caller.connect(server.port)
