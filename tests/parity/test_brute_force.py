@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from service import checkpoint
 from service.deployment import Deployment
 from service.inference.batcher import Batcher
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.store import UserRecord
 from service.recommendation import HistoryEntry, PostedHistory, Query, Recommendation
 from service.recommender import Limits, Recommender
@@ -49,8 +50,15 @@ class DictStore:
     async def put(self, record: UserRecord) -> None:
         self._records[record.user_id, record.model_digest] = record
 
-    async def delete(self, user_id: str, model_digest: str) -> bool:
-        return self._records.pop((user_id, model_digest), None) is not None
+    async def history(self, user_id: str) -> KeptHistory:
+        kept = [own.history for (user, _), own in self._records.items() if user == user_id]
+        return kept[-1] if kept else NO_HISTORY
+
+    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
+        raise NotImplementedError
+
+    async def forget(self, user_id: str) -> bool:
+        raise NotImplementedError
 
     async def ping(self) -> None:
         pass
