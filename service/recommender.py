@@ -221,9 +221,6 @@ class _Translation:
     def of(cls, query: Query, catalog: Catalog) -> Self:
         posted = query.history or NOTHING_POSTED
         posted_N, unknown_items = catalog.indices(posted.item_ids)
-        if not (query.exclude_items or query.candidate_items or query.controls.dislikes):
-            candidate_N = None if query.candidate_items is None else NO_ITEMS
-            return cls(posted_N, NO_ITEMS, candidate_N, NO_ITEMS, unknown_items)
         excluded_N, unknown_excluded = _known(catalog, query.exclude_items)
         candidate_N, unknown_candidates = _known(catalog, query.candidate_items or ())
         disliked_N, unknown_disliked = _known(catalog, query.controls.dislikes)
@@ -239,6 +236,8 @@ class _Translation:
 
 def _known(catalog: Catalog, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Translate ids; the known ones, and the ids that are not."""
+    if not item_ids:  # as a rule: of three lists a request, and for the sake of the hot path
+        return NO_ITEMS, ()
     index_N, unknown = catalog.indices(item_ids)
     return (index_N[index_N != UNKNOWN_ITEM] if unknown else index_N), unknown
 

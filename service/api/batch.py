@@ -94,15 +94,19 @@ async def recommend_batch(request: Request) -> Response:
 
 async def _answer_line(request: Request, line: bytes | None) -> Write:
     limits = state_of(request).limits
+    if line is None:
+        too_long = BodyTooLargeError(f"a row may have {limits.max_body_bytes} bytes")
+        return _written(_problem(request, too_long))
     try:
-        if line is None:
-            raise BodyTooLargeError(f"a row may have {limits.max_body_bytes} bytes")  # noqa: TRY301 - answered like the others
         query = query_from_json(line, limits.max_history)
         recommendation = await _patiently(request, query)
     except Exception as error:  # noqa: BLE001 - it goes to the caller, as the row's answer
-        content = _problem(request, error)
-        return lambda: json_bytes(content)
+        return _written(_problem(request, error))
     return lambda: json_bytes(list_content(recommendation))
+
+
+def _written(content: Content) -> Write:
+    return lambda: json_bytes(content)
 
 
 async def _patiently(request: Request, query: Query) -> Recommendation:

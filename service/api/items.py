@@ -1,10 +1,10 @@
 """The routes of items: what there is, and what is like it."""
 
 import asyncio
-from typing import Annotated, Any, Final, final
+from typing import Annotated, Final, final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.api.answers import (
     Answer,
@@ -14,15 +14,14 @@ from service.api.answers import (
     item_content,
     json_response,
 )
+from service.api.explained import named_item
 from service.api.openapi import problems
-from service.api.schemas import Categories, ItemParameters, ModelName
+from service.api.schemas import CategoryParameters, ItemParameters, ModelName
 from service.api.security import require_scope
 from service.api.state import ready_of
-from service.catalog import Catalog
 from service.deployment import Served
 from service.errors import TooManyResultsError, UnknownItemError
 from service.evidence import NO_ITEMS
-from service.recommendation import CategoryFilter
 from service.retrieval.base import TopK, Wanted
 from service.retrieval.similar import Measure
 
@@ -37,31 +36,14 @@ router = APIRouter(
 
 
 @final
-class SimilarParameters(BaseModel):
+class SimilarParameters(CategoryParameters):
     """How a list of similar items should be, as query parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     k: Annotated[int, Field(ge=1)] = 20
     """Items wanted; fewer come when the catalogue has no more to show."""
 
-    categories_any: Categories = []
-    """Only items with at least one of these categories; repeat it for each."""
-
-    categories_all: Categories = []
-    """Only items with every one of these categories."""
-
-    categories_none: Categories = []
-    """No item with any of these categories."""
-
     model: ModelName | None = None
     """In whose eyes. Unset: the default model's."""
-
-    def category_filter(self) -> CategoryFilter:
-        """Give what is asked of the categories of items."""
-        return CategoryFilter(
-            tuple(self.categories_any), tuple(self.categories_all), tuple(self.categories_none)
-        )
 
 
 @final
@@ -140,14 +122,7 @@ async def similar_items(
 def _similar_content(served: Served, top: TopK) -> Content:
     pairs = zip(top.item_index_K.tolist(), top.score_K, strict=True)
     return {
-        "items": [_item(served.catalog, item_index, score) for item_index, score in pairs],
+        "items": [named_item(served.catalog, index) | {"score": score} for index, score in pairs],
         "measure": served.neighbours.measure,
         "model": {"name": served.name, "version": served.version},
     }
-
-
-def _item(catalog: Catalog, item_index: int, score: Any) -> Content:  # noqa: ANN401 - a float32, which orjson writes as short as it is
-    content: Content = {"item_id": catalog.item_ids[item_index], "score": score}
-    if catalog.titles[item_index]:
-        content["title"] = catalog.titles[item_index]
-    return content

@@ -229,9 +229,10 @@ class BatchRequest(Message):
     """The rows, as for POST /recommend."""
 
 
-@final
-class UserParameters(ListOptions):
-    """How a list for a known user should be, as query parameters."""
+class CategoryParameters(BaseModel):
+    """Which categories the items of a list may have, as query parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     categories_any: Categories = []
     """Only items with at least one of these categories; repeat it for each."""
@@ -247,6 +248,11 @@ class UserParameters(ListOptions):
         return CategoryFilter(
             tuple(self.categories_any), tuple(self.categories_all), tuple(self.categories_none)
         )
+
+
+@final
+class UserParameters(CategoryParameters, ListOptions):
+    """How a list for a known user should be, as query parameters."""
 
 
 @final

@@ -68,7 +68,8 @@ def pick(
         best = int(np.argmax(np.where(is_open_C, gain_C, -np.inf)))
         picked.append(best)
         is_open_C[best] = False
-        calibration.add(pool.category_CG[best])
+        if taste.calibration:
+            calibration.add(pool.category_CG[best])
         if taste.diversity:
             likeness_C = np.maximum(likeness_C, pool.vector_CH @ pool.vector_CH[best])
     return np.array(picked, dtype=np.int64)

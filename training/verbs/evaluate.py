@@ -13,7 +13,7 @@ from service.checkpoint import Checkpoint
 from service.device import pick_device
 from service.ranker import ModelRanker
 from training.controls import controls_table, measure_controls
-from training.data.datasets import Dataset
+from training.data.datasets import DataOptions, Dataset
 from training.data.split import HeldOut
 from training.errors import BadInputError
 from training.evaluate import aligned, evaluate_by_history_length
@@ -55,16 +55,9 @@ def evaluate(
 ) -> None:
     """Measure a bundle on the held-out users of a log."""
     loaded = checkpoint.load(checkpoint_path, pick_device(device))
-    trained_on = loaded.manifest.data
-    if positive_threshold is None:
-        positive_threshold = loaded.manifest.positive_threshold
-    how = protocol or str(trained_on.get("protocol")).removesuffix("-ratings")
-    drawn = PROTOCOLS.get(how, "strong")
-    seed = {"split_seed": trained_on["split_seed"]} if "split_seed" in trained_on else {}
     ratings = loaded.model.reads_ratings
-    options = data_options(None, columns, drawn, positive_threshold, ratings=ratings, **seed)
-    dataset = load(data, options)
-    if dataset.fingerprint != trained_on.get("fingerprint"):
+    dataset = load(data, _options(loaded, columns, protocol, positive_threshold))
+    if dataset.fingerprint != loaded.manifest.data.get("fingerprint"):
         console.print(
             "not the data and split of the training: users measured here may have been trained on",
             style="yellow",
@@ -80,6 +73,23 @@ def evaluate(
         record["controls"] = _under_controls(loaded, test)
     if json:
         write_json(json, record)
+
+
+def _options(
+    loaded: Checkpoint,
+    columns: str,
+    protocol: Protocol | None,
+    positive_threshold: float | None,
+) -> DataOptions:
+    """Read a log as the training did, but for what is asked otherwise."""
+    trained_on = loaded.manifest.data
+    if positive_threshold is None:
+        positive_threshold = loaded.manifest.positive_threshold
+    how = protocol or str(trained_on.get("protocol")).removesuffix("-ratings")
+    drawn = PROTOCOLS.get(how, "strong")
+    seed = {"split_seed": trained_on["split_seed"]} if "split_seed" in trained_on else {}
+    ratings = loaded.model.reads_ratings
+    return data_options(None, columns, drawn, positive_threshold, ratings=ratings, **seed)
 
 
 def _under_controls(loaded: Checkpoint, test: HeldOut) -> dict[str, dict[str, float]]:

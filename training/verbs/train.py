@@ -1,7 +1,8 @@
 """``foldin train``: a log in, a bundle out."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,18 +57,8 @@ def train(
     One run at a time may write to OUT. Ctrl-C keeps the best epoch so far and ends with code 1;
     after it, or after a crash, the same command with --resume goes on.
     """
-    given = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "device": device,
-        "threads": threads,
-    }
-    chosen = {
-        **(read_toml(config) if config else {}),
-        **dict(parse_setting(text) for text in set_ or []),
-        **{key: value for key, value in given.items() if value is not None},
-    }
+    given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device}
+    chosen = _chosen(config, set_, given | {"threads": threads})
     refuse_other_model(model, chosen)
     TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
     refuse_unwritable(out, json)
@@ -79,6 +70,17 @@ def train(
         write_json(json, experiment.to_dict())
     if experiment.result.interrupted:
         raise typer.Exit(1)
+
+
+def _chosen(
+    config: Path | None, set_: Sequence[str] | None, given: Mapping[str, object]
+) -> dict[str, Any]:
+    """Put the settings together: options win over --set, and --set over the file."""
+    return {
+        **(read_toml(config) if config else {}),
+        **dict(parse_setting(text) for text in set_ or []),
+        **{key: value for key, value in given.items() if value is not None},
+    }
 
 
 def train_and_tell(

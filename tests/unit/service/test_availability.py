@@ -56,11 +56,16 @@ def test_without_a_file_everything_is_available() -> None:
     assert availability_of(None)() == EVERYTHING_AVAILABLE
 
 
-def test_a_file_that_may_be_read_at_last_is_read(tmp_path: Path) -> None:
+def test_a_change_of_its_mode_alone_is_a_reason_to_read_it_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then it may be readable at last."""
     path = tmp_path / "unavailable.txt"
-    path.mkdir()  # cannot be read, and of a mode that may change; root reads every file
+    path.write_bytes(b"\xff")
     availability = AvailabilityFile(path)
-    assert availability().item_ids == frozenset()
-    path.rmdir()
-    path.write_text("i1")
-    assert availability().item_ids == {"i1"}
+    availability()
+    availability()
+    assert len(caplog.messages) == 1
+    path.chmod(0o640)
+    availability()
+    assert len(caplog.messages) == 2
