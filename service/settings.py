@@ -193,8 +193,8 @@ class Settings(BaseSettings):
 
     @property
     def threads_per_worker(self) -> int:
-        """``threads``, or the worker's share of the cores but the one of its event loop."""
-        return self.threads or max(1, available_cores() // self.workers - 1)
+        """``threads``, or what a worker takes by default."""
+        return self.threads or default_threads(self.workers)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -214,6 +214,11 @@ class Settings(BaseSettings):
 def digests_of(keys_sha256: str | None) -> tuple[str, ...]:
     """Take a setting of key digests apart: 64 hex digits each, none where it is unset."""
     return tuple(part.strip() for part in keys_sha256.split(",")) if keys_sha256 else ()
+
+
+def default_threads(workers: int) -> int:
+    """Give a worker its share of the cores but one, which its event loop takes."""
+    return max(1, available_cores() // workers - 1)
 
 
 def available_cores(cgroup_quota: Path = CGROUP_QUOTA) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, final
 import orjson
 from rich.console import Console
 
-from service.settings import available_cores
+from service.settings import available_cores, default_threads
 from training.bench.decode import DecodePlan, check_decoding, time_decoding
 from training.bench.scoring import ScorePlan, has_implicit, time_scoring
 from training.bench.serving import OURS, ServePlan, ServeReport
@@ -45,7 +45,8 @@ class Effort:
 
     Attributes:
         quick: Small plans, for a look.
-        threads: Of all libraries; None takes one per core (per core and worker in ``serve``).
+        threads: Of all libraries; None takes one per core, in ``serve`` what the service
+            takes by default.
         repeats: Of each measurement; None: as many as the plan has.
     """
 
@@ -188,7 +189,7 @@ def plain(record: Record) -> Record:
 
 
 def _serve_plan(subject: Subject, workers: int, choice: ServeChoice, effort: Effort) -> ServePlan:
-    threads = effort.threads or max(1, available_cores() // workers)
+    threads = effort.threads or default_threads(workers)
     chosen = effort.chosen | {"threads": threads}
     if choice.seconds is not None:
         chosen["seconds"] = choice.seconds

@@ -130,7 +130,7 @@ def serve(
     seconds: SecondsOption = None,
     repeats: RepeatsOption = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each worker. [cores / workers]")
+        int | None, typer.Option(min=1, help="Of each worker. [as the service]")
     ] = None,
     log_level: LogLevelOption = "warning",
     log_dir: LogDirOption = None,
