@@ -132,11 +132,11 @@ def test_serve_runs_each_number_of_workers_and_compares_their_memory(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runs, "available_cores", lambda: 4)
+    monkeypatch.setattr("service.settings.available_cores", lambda: 4)
     record, logs = tmp_path / "serve.json", tmp_path / "logs"
     options = ("--workers", "1,2", "--seconds", 2, "--json", record, "--log-dir", logs)
     assert foldin("bench", "serve", *SMALL[:6], *options) == 0
-    assert [(plan.workers, plan.threads, plan.seconds) for plan in plans] == [(1, 4, 2), (2, 2, 2)]
+    assert [(plan.workers, plan.threads, plan.seconds) for plan in plans] == [(1, 3, 2), (2, 1, 2)]
     printed = capsys.readouterr().out
     assert "a load begins" in printed
     assert "PSS of 2 workers over that of 1: 1.33" in printed
@@ -208,7 +208,7 @@ def test_every_bench_explains_itself(
 ) -> None:
     assert foldin("bench", verb, "--help") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "[one per core]" in shown or "[cores / workers]" in shown
+    assert "[one per core]" in shown or "[as the service]" in shown
     assert "--quick" in shown
 
 
