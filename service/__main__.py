@@ -9,6 +9,7 @@ from typing import NoReturn
 from service.app import create_app
 from service.checkpoint import resolve
 from service.errors import FoldinError, SettingsError
+from service.lineup import Lineup
 from service.server import RELOAD_SIGNAL, exit_cleanly, run
 from service.settings import Settings
 from service.telemetry import configure_logging
@@ -33,11 +34,12 @@ def serve(settings: Settings) -> None:
         settings: What the operator chose.
 
     Raises:
-        SettingsError: The chosen device is not there, or the port is taken.
+        SettingsError: The chosen device or a named model is not there, or the port is taken.
         CheckpointError: No bundle is there, or several workers are asked for and it cannot be
             served.
     """
-    resolve(settings.model_dir)  # what can be known at once is said in one line, not in a log
+    for place in Lineup.of(settings).places:
+        resolve(place.path)  # what can be known at once is said in one line, not in a log
     configure_logging(settings.log_format, settings.log_level)
     _refuse_taken_port(settings.host, settings.port)
     if settings.workers > 1:

@@ -50,11 +50,12 @@ class Agreement:
     """The folder, as each of the workers has it.
 
     Args:
-        folder: Made if it is not there; nobody but this service may write to it.
+        folder: Made if it is not there, in one that several models' agreements may share; nobody
+            but this service may write to either.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
     def choice(self) -> Choice | None:
@@ -96,11 +97,11 @@ class Agreement:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until no other worker loads a model: while one does, the others answer.
+        """Wait until no other worker loads any model: while one does, the others answer.
 
         The turn of a worker that dies ends with it. Blocks.
         """
-        with (self._folder / TURN).open("wb") as file:
+        with (self._folder.parent / TURN).open("wb") as file:
             if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import logging
+import random
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
@@ -19,8 +20,19 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from service.agreement import Agreement
-from service.api import batch, documentation, exchange, items, openapi, probes, routes, users
+from service.api import (
+    batch,
+    dimensions,
+    documentation,
+    exchange,
+    item_map,
+    items,
+    models,
+    openapi,
+    probes,
+    routes,
+    users,
+)
 from service.api.hot_path import HotPath
 from service.api.middleware import RequestLog
 from service.api.pages import pages
@@ -29,21 +41,19 @@ from service.api.security import AccessKeys
 from service.api.state import HttpLimits, Ready, ServiceState
 from service.api.validation import on_wrong_parameters
 from service.availability import availability_of
-from service.deployment import Deployment, Loader
+from service.deployment import Loader
 from service.device import pick_device
 from service.errors import FoldinError
+from service.fleet import Fleet
 from service.inference.batcher import Batcher
-from service.latents.circuit_breaker import State
-from service.latents.memory_store import MemoryStore
-from service.latents.redis_store import RedisStore
-from service.latents.stand_in import StandIn
-from service.latents.store import LatentStore
-from service.latents.write_behind import WriteBehind
-from service.model_folder import bundle_at
-from service.recommender import Limits, Recommender
-from service.reloader import Reloader, on_own_thread
+from service.limits import Limits
+from service.lineup import Lineup
+from service.recommender import Recommender
+from service.reloader import Reloader, on_own_thread, reload_when
 from service.server import on_reload_signal
 from service.settings import Settings, digests_of
+from service.shadow import Shadow
+from service.store_opening import open_store
 from service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -51,10 +61,6 @@ logger = logging.getLogger(__name__)
 PLAYGROUND: Final = Path(__file__).parent / "playground"
 # Of the HTTP interface, not of the package: rises when a client would have to change.
 API_VERSION: Final = "1"
-# Users whose latents wait to be written while Redis is slow; about 2 kB each.
-MAX_PENDING_WRITES: Final = 1_000
-# As the metric numbers them.
-BREAKER_STATES: Final[tuple[State, ...]] = ("closed", "half-open", "open")
 # How old the length of a worker's queue may be when it is shown; scrapes are some 15 s apart.
 QUEUE_REPORT_S: Final = 1.0
 # How long a busy event loop may keep the engine's thread from going on, and that thread the loop.
@@ -77,36 +83,36 @@ class _Beginning:
     """What there is before anything is loaded: of one of several workers, from its parent."""
 
     device: torch.device
-    deployment: Deployment | None
-    agreement: Agreement | None
+    fleet: Fleet | None
+    agreements: Path | None
 
 
 def create_app(
     settings: Settings,
     on_failure: Failure | None = None,
     telemetry: Telemetry | None = None,
-    deployment: Deployment | None = None,
-    agreement: Agreement | None = None,
+    fleet: Fleet | None = None,
+    agreements: Path | None = None,
 ) -> FastAPI:
     """Put the service together. Nothing is opened before the app's lifespan begins.
 
-    The model is loaded in the background, so that ``/livez`` answers meanwhile; ``/readyz`` says
-    when it is there. One of several workers has it first, and answers nothing before.
+    The models are loaded in the background, so that ``/livez`` answers meanwhile; ``/readyz`` says
+    when they are there. One of several workers has them first, and answers nothing before.
 
     Args:
         settings: What the operator chose.
-        on_failure: Called with the error when the model cannot be loaded. Without it the app
+        on_failure: Called with the error when a model cannot be loaded. Without it the app
             logs the error and stays unready.
         telemetry: Counts and times; one of the app's own without it.
-        deployment: The model, loaded before.
-        agreement: With the other workers of the service, where there are any.
+        fleet: The models, loaded before.
+        agreements: Folder of those with the other workers of the service, where there are any.
 
     Raises:
         SettingsError: The chosen device is not there.
     """
     telemetry = telemetry or Telemetry()
     state = ServiceState(_http_limits(settings), telemetry, _access_keys(settings))
-    beginning = _Beginning(pick_device(settings.device), deployment, agreement)
+    beginning = _Beginning(pick_device(settings.device), fleet, agreements)
     load = partial(_load, settings, state, beginning)
     app: FastAPI = FastAPIOffline(
         docs_url=None,  # a page of our own; fastapi-offline gives the files that it needs
@@ -128,7 +134,8 @@ def _add_routes(app: FastAPI) -> None:
     app.add_exception_handler(FoldinError, on_error)
     app.add_exception_handler(HTTPException, on_error)
     app.add_exception_handler(RequestValidationError, on_wrong_parameters)
-    for part in (routes, batch, users, items, exchange, probes, documentation):
+    questions = (routes, batch, users, items, item_map, models, dimensions)
+    for part in (*questions, exchange, probes, documentation):
         app.include_router(part.router)
     app.include_router(pages(PLAYGROUND))
     openapi.complete(app)
@@ -173,11 +180,9 @@ async def _load(
 ) -> None:
     started_s = time.monotonic()
     torch.set_num_threads(settings.threads_per_worker)
-    deployment = beginning.deployment or await _open_deployment(settings, state, beginning)
-    deployment.announce()
-    reloader = _reloader(settings, state, beginning, deployment)
-    await reloader.join()
-    store = _open_store(settings, state.telemetry)
+    lineup = Lineup.of(settings)
+    fleet, reloaders = await _open_fleet(settings, state.telemetry, beginning, lineup)
+    store = open_store(settings, state.telemetry)
     stack.push_async_callback(store.close)
     batcher = _start_batcher(settings, state.telemetry)
     stack.push_async_callback(batcher.close)
@@ -185,58 +190,68 @@ async def _load(
         stack.callback(asyncio.create_task(_report_queue(batcher, state.telemetry)).cancel)
     limits = Limits(settings.max_history, settings.max_k)
     hidden = availability_of(settings.unavailable_file)
-    recommender = Recommender(deployment, batcher, store, state.telemetry, limits, hidden)
-    # What is loaded stays; to walk through it all again and again takes a tenth of the requests.
+    recommender = Recommender(fleet, batcher, store, state.telemetry, limits, hidden)
+    if lineup.shadows:
+        shadow = _shadow(recommender, lineup.shadows, settings.shadow_share)
+        stack.push_async_callback(shadow.close)
+        recommender = replace(recommender, on_list=shadow.follow)
+    _settle()
+    state.ready = Ready(fleet, recommender, reloaders, lineup.shadows)
+    for task in (
+        reload_when(asked, reloaders),
+        *(reloader.run(settings.reload_poll_s) for reloader in reloaders),
+    ):
+        stack.callback(asyncio.create_task(task).cancel)
+    _tell_ready(settings, beginning.device, recommender, time.monotonic() - started_s)
+
+
+async def _open_fleet(
+    settings: Settings, telemetry: Telemetry, beginning: _Beginning, lineup: Lineup
+) -> tuple[Fleet, tuple[Reloader, ...]]:
+    loader = Loader(beginning.device, telemetry, settings.retrieval, settings.threads_per_worker)
+    fleet = beginning.fleet
+    if fleet is None:
+        fleet = await on_own_thread(lambda: lineup.open(loader, beginning.agreements))
+    for deployment in fleet.deployments:
+        deployment.announce()
+    reloaders = lineup.reloaders(fleet, loader, beginning.agreements)
+    for reloader in reloaders:
+        await reloader.join()
+    return fleet, reloaders
+
+
+def _settle() -> None:
+    """Spare the event loop looks at what is loaded, and waits for the engine's thread.
+
+    What is loaded stays; to walk through it all again and again takes a tenth of the requests.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    state.ready = Ready(deployment, recommender, reloader)
-    stack.callback(asyncio.create_task(reloader.run(asked, settings.reload_poll_s)).cancel)
-    _tell_ready(settings, beginning.device, recommender, time.monotonic() - started_s)
 
 
-async def _open_deployment(
-    settings: Settings, state: ServiceState, beginning: _Beginning
-) -> Deployment:
-    path = settings.model_dir
-    choice = beginning.agreement and beginning.agreement.choice()
-    if choice:  # CURRENT may name a bundle that the others have refused by now
-        path = bundle_at(path, choice.current)
-    threads = settings.threads_per_worker
-    device, telemetry = beginning.device, state.telemetry
-    return await on_own_thread(
-        lambda: Deployment.open(path, device, telemetry, settings.retrieval, threads)
-    )
-
-
-def _reloader(
-    settings: Settings, state: ServiceState, beginning: _Beginning, deployment: Deployment
-) -> Reloader:
-    loader = Loader(
-        beginning.device, state.telemetry, settings.retrieval, settings.threads_per_worker
-    )
-    return Reloader(
-        deployment, settings.model_dir, loader.load, state.telemetry, beginning.agreement
-    )
+def _shadow(recommender: Recommender, models: tuple[str, ...], share: float) -> Shadow:
+    draw = random.SystemRandom().random
+    return Shadow(recommender, models, share, recommender.telemetry, draw)
 
 
 def _tell_ready(
     settings: Settings, device: torch.device, recommender: Recommender, seconds: float
 ) -> None:
-    served = recommender.deployment.served(None)
-    fields = {
-        "model": served.name,
-        "version": served.version,
-        "items": len(served.catalog),
-        "device": str(device),
-        "threads": settings.threads_per_worker,
-        "retrieval": served.retriever_name,
-        "recall": served.recall,
-        "store": recommender.store.name,
-        "seconds": round(seconds, 3),
-    }
-    logger.info("ready", extra={"fields": fields})
+    for served in recommender.fleet.models:
+        fields = {
+            "model": served.name,
+            "version": served.version,
+            "items": len(served.catalog),
+            "device": str(device),
+            "threads": settings.threads_per_worker,
+            "retrieval": served.retriever_name,
+            "recall": served.recall,
+            "store": recommender.store.name,
+            "seconds": round(seconds, 3),
+        }
+        logger.info("ready", extra={"fields": fields})
 
 
 def _report(loading: asyncio.Task[None], on_failure: Failure | None) -> None:
@@ -266,22 +281,6 @@ async def _report_queue(batcher: Batcher, telemetry: Telemetry) -> None:
     while True:
         telemetry.queue_rows.set(batcher.queue_length)
         await asyncio.sleep(QUEUE_REPORT_S)
-
-
-def _open_store(settings: Settings, telemetry: Telemetry) -> LatentStore:
-    if settings.redis_url is None:
-        return MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
-    redis = RedisStore(settings.redis_url, settings.redis_timeout_ms / 1000, settings.latent_ttl_s)
-    local = MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
-
-    def count(outcome: str) -> None:
-        telemetry.cache.labels(outcome).inc()
-
-    def show(operation: str, state: State) -> None:
-        telemetry.store_breaker.labels(operation).set(BREAKER_STATES.index(state))
-
-    store = StandIn(redis, local, time.monotonic, show)
-    return WriteBehind(store, MAX_PENDING_WRITES, count)
 
 
 def _access_keys(settings: Settings) -> AccessKeys:

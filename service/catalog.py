@@ -1,8 +1,11 @@
 """The items of a model: their ids, titles, categories and popularity, in index order."""
 
-from collections.abc import Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Final, Self, final
 
 import numpy as np
@@ -77,17 +80,29 @@ class Catalog:
         words = text.casefold().split()
         if not words:
             return [int(index) for index in self.by_popularity_I[:limit]]
+        titles, start_I1 = self._folded_titles
+        # Of a million titles a word takes 10 ms to find or to count, a look at each title 2 s.
+        rarest = min(words, key=titles.count) if len(words) > 1 else words[0]
         found: list[int] = []
-        for index in self.by_popularity_I:
-            if all(word in self._folded_titles[index] for word in words):
-                found.append(int(index))
-                if len(found) == limit:
-                    break
+        at = titles.find(rarest)
+        while at >= 0 and len(found) < limit:
+            place = bisect_right(start_I1, at) - 1
+            end = start_I1[place + 1]
+            title = titles[start_I1[place] : end]
+            if all(word in title for word in words):
+                found.append(int(self.by_popularity_I[place]))
+            at = titles.find(rarest, end)
         return found
 
     @cached_property
-    def _folded_titles(self) -> tuple[str, ...]:
-        return tuple(title.casefold() for title in self.titles)
+    def _folded_titles(self) -> tuple[str, "array[int]"]:
+        """All titles as one text, the most popular first; where each begins, and where all end.
+
+        What stands between two is in no word: words are split there.
+        """
+        folded = [self.titles[index].casefold() for index in self.by_popularity_I.tolist()]
+        start_I1 = array("q", accumulate((len(title) + 1 for title in folded), initial=0))
+        return "\n".join(folded), start_I1
 
     def to_json(self) -> bytes:
         """Write the catalogue as JSON columns."""
@@ -109,13 +124,19 @@ class Catalog:
         try:
             columns: dict[str, Any] = orjson.loads(content)
             return cls(
-                item_ids=tuple(str(item_id) for item_id in columns["item_ids"]),
-                titles=tuple(str(title) for title in columns["titles"]),
-                categories=tuple(tuple(str(c) for c in row) for row in columns["categories"]),
+                item_ids=tuple(map(str, columns["item_ids"])),
+                titles=tuple(map(str, columns["titles"])),
+                categories=_rows(columns["categories"]),
                 popularity_I=_counts(columns["popularity"]),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointCorruptError(f"the catalogue cannot be read: {error}") from error
+
+
+def _rows(rows: Iterable[Iterable[object]]) -> tuple[tuple[str, ...], ...]:
+    # Items of the same categories share one row: of a million items 8 MB and not 200.
+    kept: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return tuple(kept.setdefault(row, row) for row in (tuple(map(str, given)) for given in rows))
 
 
 def _counts(values: object) -> NDArray[np.int64]:

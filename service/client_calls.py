@@ -166,8 +166,10 @@ def _quoted(customer_id: str) -> str:
 
 def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Write options as query parameters: ``categories_any`` is ``categories.any`` of a body."""
-    flat = {key: value for key, value in options.items() if key != "categories"}
+    nested = ("categories", "steer")
+    flat = {key: value for key, value in options.items() if key not in nested}
     categories = options.get("categories", {})
-    return {
-        "params": flat | {f"categories_{key}": list(names) for key, names in categories.items()}
-    }
+    flat |= {f"categories_{key}": list(names) for key, names in categories.items()}
+    # Six places, never an exponent: as the service reads them.
+    moves = [f"{dimension}:{offset:.6f}" for dimension, offset in options.get("steer", {}).items()]
+    return {"params": flat | ({"steer": moves} if moves else {})}

@@ -39,6 +39,7 @@ class Options(SimilarOptions, total=False):
     calibration: float
     exploration: float
     seed: int
+    steer: Mapping[str, float]
     explain: bool
     fallback: bool
 
@@ -72,6 +73,7 @@ class Recommendation(TypedDict):
     items: list[Item]
     source: Literal["model", "popularity"]
     reason: NotRequired[str]
+    variant: NotRequired[str]
     unknown_items: list[str]
     cache: Literal["hit", "miss", "bypass", "error"]
     model: Model

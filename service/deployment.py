@@ -13,9 +13,10 @@ from service.autoencoders.variational import VariationalAutoencoder
 from service.catalog import Catalog
 from service.checkpoint import Checkpoint, load
 from service.dense_layers import dense_layers_of
-from service.errors import UnknownModelError
 from service.histories import History
 from service.inference.engine import Engine, Job, Observe
+from service.item_map import ItemMap
+from service.latent_dimensions import LatentDimensions
 from service.ranker import ModelRanker
 from service.refiner import Refiner
 from service.retrieval.base import Wanted
@@ -36,21 +37,27 @@ class Served:
     Attributes:
         checkpoint: The model and all that belongs to it.
         engine: Runs the model's batches.
+        name: What requests call it.
         retriever_name: How its items are found, as ``/models`` shows it.
         recall: Share of the exact lists that this way finds, measured when it was loaded.
         version: The bundle's name, as answers give it.
         shelf: Which of its items a filter lets through.
         neighbours: Which of its items are like which.
+        item_map: Where its items lie beside one another.
+        dimensions: Of its latents, where it has a posterior.
         user_index_of: The users with a row of their own in the model, by the customer's id.
     """
 
     checkpoint: Checkpoint
     engine: Engine
+    name: str
     retriever_name: str
     recall: float
     version: str = field(init=False)
     shelf: Shelf = field(init=False, repr=False)
     neighbours: Neighbours = field(init=False, repr=False)
+    item_map: ItemMap = field(init=False, repr=False)
+    dimensions: LatentDimensions = field(init=False, repr=False)
     user_index_of: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,14 +67,13 @@ class Served:
         model = self.checkpoint.model
         neighbours = Neighbours(model.item_vectors_IH, model.linear)
         object.__setattr__(self, "neighbours", neighbours)
+        item_map = ItemMap(model.item_vectors_IH, self.checkpoint.catalog)
+        object.__setattr__(self, "item_map", item_map)
+        dimensions = LatentDimensions(model, self.checkpoint.catalog)
+        object.__setattr__(self, "dimensions", dimensions)
         user_ids = self.checkpoint.user_ids
         user_index_of = {user_id: user_index for user_index, user_id in enumerate(user_ids)}
         object.__setattr__(self, "user_index_of", user_index_of)
-
-    @property
-    def name(self) -> str:
-        """What requests call the model."""
-        return self.checkpoint.manifest.name
 
     @property
     def digest(self) -> str:
@@ -102,6 +108,11 @@ class Served:
         return self.checkpoint.model.item_vectors_IH.shape[1] > 0
 
     @property
+    def latent_dim(self) -> int:
+        """D, the size of its latents."""
+        return self.checkpoint.model.latent_dim
+
+    @property
     def kept_dim(self) -> int | None:
         """D, the size of the latents to keep; None where histories are kept in their place."""
         model = self.checkpoint.model
@@ -118,12 +129,14 @@ class Loader:
         telemetry: Learns how its proofs go.
         retrieval: How its items are to be found.
         threads: Of a product of integers; torch has its own.
+        name: What requests call its models; None: what each bundle calls itself.
     """
 
     device: torch.device
     telemetry: Telemetry
     retrieval: RetrievalMode = "exact"
     threads: int = 1
+    name: str | None = None
 
     def load(self, path: Path) -> Served:
         """Make a bundle ready; blocks for as long as that takes.
@@ -138,7 +151,13 @@ class Loader:
         checkpoint = load(path, self.device)
         count = self.telemetry.count_retrieved
         found = find_retrieval(checkpoint, self.retrieval, self.threads, count)
-        served = _proven(checkpoint, found, self.telemetry.observe_stage, self.threads)
+        served = Served(
+            checkpoint=checkpoint,
+            engine=_proven(checkpoint, found, self.telemetry.observe_stage, self.threads),
+            name=self.name or checkpoint.manifest.name,
+            retriever_name=found.retriever.name,
+            recall=found.recall,
+        )
         _warm_up(served)
         return served
 
@@ -158,24 +177,13 @@ class Deployment:
     def __init__(self, served: Served, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._held: tuple[Served, Served | None] = (served, None)
+        self._announced: tuple[str, ...] | None = None
         self.announce()
 
     @classmethod
-    def open(
-        cls,
-        model_dir: Path,
-        device: torch.device,
-        telemetry: Telemetry,
-        retrieval: RetrievalMode = "exact",
-        threads: int = 1,
-    ) -> Self:
-        """Begin with a bundle; what ``Loader.load`` says of arguments and errors holds here."""
-        return cls(Loader(device, telemetry, retrieval, threads).load(model_dir), telemetry)
-
-    @property
-    def models(self) -> tuple[Served, ...]:
-        """All models that can be asked, the default one first."""
-        return self._held[:1]
+    def open(cls, path: Path, loader: Loader) -> Self:
+        """Begin with a bundle; what ``Loader.load`` says of the path and of errors holds here."""
+        return cls(loader.load(path), loader.telemetry)
 
     @property
     def current(self) -> Served:
@@ -187,17 +195,6 @@ class Deployment:
         """The model that answered before it; None: there was none."""
         return self._held[1]
 
-    def served(self, name: str | None) -> Served:
-        """Find the model that a request asks for; None means the default one.
-
-        Raises:
-            UnknownModelError: No such model is served.
-        """
-        current = self._held[0]
-        if name is None or name == current.name:
-            return current
-        raise UnknownModelError(name, [current.name])
-
     def swap(self, current: Served, previous: Served | None) -> None:
         """Let another model answer from now on; what it does not hold any more is freed."""
         self._held = (current, previous)
@@ -208,17 +205,20 @@ class Deployment:
         served = self.current
         architecture = served.checkpoint.manifest.architecture
         labels = (served.name, served.version, architecture, served.retriever_name)
+        if self._announced not in {None, labels}:
+            self._telemetry.hide_model(self._announced)
         self._telemetry.show_model(labels)
+        self._announced = labels
 
 
 def _proven(
     checkpoint: Checkpoint, found: FoundRetrieval, observe: Observe, threads: int
-) -> Served:
+) -> Engine:
     layers = dense_layers_of(checkpoint.model, threads)
+    proven = ModelRanker(checkpoint.model, found.proven, layers)
+    canaries.replay(proven, checkpoint.canaries)
     ranker = ModelRanker(checkpoint.model, found.retriever, layers)
-    canaries.replay(ranker, checkpoint.canaries)
-    engine = Engine(ranker, observe, Refiner(ranker, checkpoint.catalog))
-    return Served(checkpoint, engine, found.retriever.name, found.recall)
+    return Engine(ranker, observe, Refiner(ranker, checkpoint.catalog))
 
 
 def _warm_up(served: Served) -> None:

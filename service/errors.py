@@ -6,6 +6,7 @@ FoldinError
 |  |- TooManyResultsError            k is larger than the service allows
 |  |- HistoryTooLongError            more entries than the service allows
 |  |- UnsupportedControlError        a control that this model has nothing for
+|  |- UnsupportedViewError           a look into this model where it has nothing to show
 |  `- UnknownItemsError              ids that the catalogue lacks, and the caller asked to be strict
 |- UnknownUserError                  nothing posted, nothing cached, and fallback is off
 |- UnknownItemError                  the request is about an item that the catalogue lacks
@@ -79,6 +80,13 @@ class UnsupportedControlError(InvalidRequestError):
     def __init__(self, field: str, model_name: str, missing: str) -> None:
         super().__init__(f"{field} needs {missing}, which the model {model_name} has not")
         self.field = field
+
+
+class UnsupportedViewError(InvalidRequestError):
+    """A look into the model shows what the model lacks."""
+
+    def __init__(self, view: str, model_name: str, missing: str) -> None:
+        super().__init__(f"{view} shows {missing}, which the model {model_name} has not")
 
 
 class UnknownUserError(FoldinError):

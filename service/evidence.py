@@ -1,20 +1,18 @@
 """What a request knows of its user, in item indices: posted now, or kept from before."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.autoencoders.rating_scale import RatingScale
-from service.catalog import UNKNOWN_ITEM
 from service.deployment import Served
 from service.errors import RecordRefusedError
 from service.histories import History
 from service.latents.kept_history import NO_HISTORY, KeptHistory
 from service.latents.store import UserRecord
+from service.opinion import Opinion
 from service.recommendation import CacheOutcome, PostedHistory, Reason, Source
 
 # No encoder comes near this; a lying store may, and scores would overflow.
@@ -56,10 +54,7 @@ class Evidence:
     ) -> Self:
         """Read a posted history; entries that the catalogue lacks are passed over.
 
-        An item counts once however often it is posted. It is liked if any of its entries is
-        unrated or rated ``positive_threshold`` or more, and the largest weight of those counts.
-        A model with a ``scale`` encodes every entry with its rating, of an item's entries the
-        highest, and has no use for weights.
+        ``Opinion`` has the rule of what is liked.
 
         Args:
             posted: N entries.
@@ -67,21 +62,9 @@ class Evidence:
             positive_threshold: None: every entry is liked.
             scale: Of a model that reads ratings.
         """
-        if scale is not None:
-            ratings = posted.ratings or (None,) * len(posted)
-            weights: Sequence[float] | None = [scale.read(rating) for rating in ratings]
-            liked = None
-        else:
-            weights = posted.weights
-            liked = _liked(posted.ratings, positive_threshold)
-        known_N = item_index_N != UNKNOWN_ITEM
-        liked_N = known_N if liked is None else known_N & liked
-        history = _history(item_index_N, weights, liked_N)
-        disliked_N = NO_ITEMS
-        if liked is not None:
-            disliked_N = np.setdiff1d(item_index_N[known_N & ~liked], history.item_index_N)
-        reason = "" if len(history) else _shortcoming(len(posted), len(disliked_N))
-        return cls("bypass", reason, history.item_index_N, disliked_N, history=history)
+        opinion = Opinion.of(posted, item_index_N, positive_threshold, scale)
+        liked = opinion.history
+        return cls("bypass", opinion.reason, liked.item_index_N, opinion.disliked_N, history=liked)
 
     @classmethod
     def kept(cls, record: UserRecord, latent_dim: int | None, num_items: int) -> Self:
@@ -165,31 +148,3 @@ class Evidence:
     def source(self) -> Source:
         """Who can answer from this."""
         return "popularity" if self.reason else "model"
-
-
-def _liked(
-    ratings: Sequence[float | None] | None, positive_threshold: float | None
-) -> NDArray[np.bool_] | None:
-    """Tell which entries are liked; None: all of them."""
-    if ratings is None or positive_threshold is None:
-        return None
-    # An entry without a rating becomes NaN, which is below no threshold.
-    rating_N = np.array(ratings, dtype=np.float64)
-    liked_N: NDArray[np.bool_] = ~(rating_N < positive_threshold)
-    return liked_N
-
-
-def _history(
-    item_index_N: NDArray[np.int64], weights: Sequence[float] | None, encoded_N: NDArray[np.bool_]
-) -> History:
-    """Make the model's input of the entries that it encodes."""
-    if np.count_nonzero(encoded_N) < len(encoded_N):
-        item_index_N = item_index_N[encoded_N]
-        weights = None if weights is None else list(compress(weights, encoded_N.tolist()))
-    return History.of(item_index_N, weights)
-
-
-def _shortcoming(num_entries: int, num_disliked: int) -> Reason:
-    if num_disliked:
-        return "no_liked_items"
-    return "no_known_items" if num_entries else "empty_history"

@@ -6,12 +6,37 @@ from pathlib import Path
 from service.checkpoint import MANIFEST, resolve
 from service.errors import CheckpointError, CheckpointMissingError
 from service.manifest import digest_of
+from service.publication import POINTER
 
 
 def bundle_at(model_dir: Path, version: str) -> Path:
     """Give the place of a version: below the model directory, or the one bundle that this is."""
     bundle = model_dir / version
     return bundle if (bundle / MANIFEST).is_file() else model_dir
+
+
+def has_model(path: Path) -> bool:
+    """Tell a bundle or a model directory from any other path."""
+    return (path / POINTER).is_file() or (path / MANIFEST).is_file()
+
+
+def models_in(models_dir: Path) -> dict[str, Path]:
+    """Give the bundles and model directories of a directory by folder name, sorted.
+
+    Folders that are neither are passed over, and so are hidden ones: a copy that is still written
+    may have such a name.
+
+    Raises:
+        CheckpointMissingError: There is none.
+    """
+    try:
+        folders = sorted(path for path in models_dir.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise CheckpointMissingError(f"{models_dir} cannot be read: {error.strerror}") from error
+    found = {folder.name: folder for folder in folders if has_model(folder)}
+    if not found:
+        raise CheckpointMissingError(f"no folder of {models_dir} has a {POINTER} or a {MANIFEST}")
+    return found
 
 
 def digest_at(path: Path) -> str:

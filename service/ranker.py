@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.autoencoders.base import Autoencoder
+from service.autoencoders.traversal import Steering, steered
 from service.dense_layers import DenseLayers
 from service.histories import HistoryBatch
 from service.retrieval.base import Retriever, TopK, Wanted
@@ -51,11 +52,13 @@ class ModelRanker:
         return self.decode(self.encode(histories), wanted, histories)
 
     @torch.inference_mode()
-    def score(self, histories: HistoryBatch, item_index_K: NDArray[np.int64]) -> Scores:
-        """Score the same K items for each of B histories, float64 [B, K]."""
+    def score(
+        self, histories: HistoryBatch, item_index_K: NDArray[np.int64], steer: Steering = ()
+    ) -> Scores:
+        """Score the same K items for each of B histories, their latents moved; float64 [B, K]."""
         device = self.model.item_bias_I.device
         histories, item_K = histories.to(device), torch.from_numpy(item_index_K).to(device)
-        query_BH = self._layers.queries(self.encode(histories)).double()
+        query_BH = self._layers.queries(steered(self.encode(histories), steer)).double()
         score_BK = query_BH @ self.model.item_vectors_IH[item_K].double().T
         score_BK = score_BK + self.model.item_bias_I[item_K]
         if self.model.linear is not None:

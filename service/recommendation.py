@@ -1,6 +1,6 @@
 """The question and the answer of the use case, free of HTTP, torch and Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, Self, TypeAlias, final
 
@@ -10,6 +10,7 @@ from service.retrieval.base import TopK
 
 Source: TypeAlias = Literal["model", "popularity"]
 CacheOutcome: TypeAlias = Literal["hit", "miss", "bypass", "error"]
+Steering: TypeAlias = tuple[tuple[int, float], ...]
 Reason: TypeAlias = Literal["", "empty_history", "no_known_items", "no_liked_items", "unknown_user"]
 
 
@@ -84,6 +85,9 @@ class PostedHistory:
         return len(self.item_ids)
 
 
+NOTHING_POSTED: Final = PostedHistory(())
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class CategoryFilter:
@@ -115,6 +119,7 @@ class Controls:
         calibration: 0 to 1; how much the history's shares of categories count.
         exploration: At least 0; by what a draw from the user's posterior is scaled.
         seed: Of that draw; None: another one each time.
+        steer: Dimensions of the latent, and by how much each is moved; none by 0.
     """
 
     dislikes: tuple[str, ...] = ()
@@ -123,9 +128,15 @@ class Controls:
     calibration: float = 0.0
     exploration: float = 0.0
     seed: int | None = None
+    steer: Steering = ()
 
 
 NO_CONTROLS: Final = Controls()
+
+
+def steering(pairs: Iterable[tuple[int, float]]) -> Steering:
+    """Bring moves of dimensions into their one order, without those that move nothing."""
+    return tuple(sorted((dimension, offset) for dimension, offset in pairs if offset))
 
 
 @final
@@ -190,6 +201,7 @@ class Recommendation:
         model_version: Version of its bundle.
         recommendation_id: Unique, for joining outcomes to the list.
         causes: Of each item, where they were asked for and the model answered.
+        variant: The arm of the split that the user is in; None where no split chose the model.
     """
 
     top: TopK
@@ -202,3 +214,4 @@ class Recommendation:
     model_version: str
     recommendation_id: str
     causes: Causes | None = None
+    variant: str | None = None

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.autoencoders.traversal import Steering
 from service.autoencoders.variational import VariationalAutoencoder
 from service.catalog import Catalog
 from service.causes import Cause, Causes
@@ -40,6 +41,7 @@ class Wish:
         exploration: How many standard deviations of the posterior a draw from it is scaled by.
         seed: Start of the chance of that draw.
         explain: Whether to name the entries that raised the score of each item.
+        steer: Dimensions of the latent, and by how much each is moved.
     """
 
     taste: Taste = PLAIN
@@ -47,6 +49,7 @@ class Wish:
     exploration: float = 0.0
     seed: int = 0
     explain: bool = False
+    steer: Steering = ()
 
 
 NO_WISH: Final = Wish()
@@ -103,17 +106,22 @@ class Refiner:
         return TopK(item_C[places], pool.score_K[places])
 
     def causes(
-        self, history: History, listed_K: NDArray[np.int64], user_index: int = UNKNOWN_USER
+        self,
+        history: History,
+        listed_K: NDArray[np.int64],
+        user_index: int = UNKNOWN_USER,
+        steer: Steering = (),
     ) -> Causes:
         """Leave the entries of a history out one by one, in one batch.
 
-        Of a long history those are tried that are most like the list.
+        Of a long history those are tried that are most like the list. Latents are moved as they
+        were for the list.
         """
         tried = self._most_alike(history, listed_K)
         keep = np.arange(len(history))
         rows = [history, *(_part(history, keep[keep != place]) for place in tried)]
         score_NK = self._ranker.score(
-            HistoryBatch.from_rows(rows, [user_index] * len(rows)), listed_K
+            HistoryBatch.from_rows(rows, [user_index] * len(rows)), listed_K, steer
         )
         lift_NK = score_NK[0] - score_NK[1:]
         entry_N = history.item_index_N[tried]

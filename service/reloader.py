@@ -1,4 +1,4 @@
-"""Exchanges the model that answers: on request, when CURRENT changes, when other workers have.
+"""Exchanges a model that answers: on request, when CURRENT changes, when other workers have.
 
 A new bundle is read, verified, made to repeat its trainer's answers and warmed up beside the model
 that answers, on a thread of its own; then it takes over in one assignment. One that fails on the
@@ -10,7 +10,7 @@ import gc
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -36,7 +36,7 @@ GONE_AFTER_S: Final = 30.0
 
 @final
 class Reloader:
-    """Exchanges the models of one process.
+    """Exchanges one model of one process, whose ``deployment`` it is.
 
     Args:
         deployment: Holds the model that answers, and the one before.
@@ -54,7 +54,7 @@ class Reloader:
         telemetry: Telemetry,
         agreement: Agreement | None = None,
     ) -> None:
-        self._deployment = deployment
+        self.deployment: Final = deployment
         self._model_dir = model_dir
         self._load = load
         self._telemetry = telemetry
@@ -71,19 +71,17 @@ class Reloader:
         if self._agreement.choice() is not None:
             # CURRENT may name what was rolled back: it counts from its next change on.
             self._seen = fingerprint(self._model_dir)
-        self._agreement.choose_first(self._deployment.current.version)
+        self._agreement.choose_first(self.deployment.current.version)
         await quietly(self.follow)
-        self._agreement.tell(self._deployment.current.version)
+        self._agreement.tell(self.deployment.current.version)
 
-    async def run(self, asked: asyncio.Event, poll_s: float) -> None:
-        """Exchange whenever there is a reason to, until cancelled.
+    async def run(self, poll_s: float) -> None:
+        """Exchange whenever there is a reason to that nobody asks for, until cancelled.
 
         Args:
-            asked: Set by whoever wants a reload; cleared here.
             poll_s: Between looks at the model directory; 0: nobody looks.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._on_request(asked))
             if poll_s:
                 group.create_task(every(poll_s, self.look))
             if self._agreement is not None:
@@ -92,7 +90,7 @@ class Reloader:
     def workers(self) -> dict[str, int]:
         """Count the processes of the service by the version that they answer with."""
         if self._agreement is None:
-            return {self._deployment.current.version: 1}
+            return {self.deployment.current.version: 1}
         return self._agreement.versions()
 
     async def reload(self) -> Outcome:
@@ -105,14 +103,14 @@ class Reloader:
             return await self._reload(await asyncio.to_thread(fingerprint, self._model_dir))
 
     async def _reload(self, seen: str) -> Outcome:
-        before = self._deployment.current
+        before = self.deployment.current
         try:
             served = await self._found(self._named)
         except ReloadRefusedError as refusal:
             self._seen = self._seen if may_pass(refusal.__cause__) else seen
             raise
         if served is before:
-            outcome, previous = self._count("unchanged"), self._deployment.previous
+            outcome, previous = self._count("unchanged"), self.deployment.previous
         else:
             outcome, previous = self._count("swapped"), before
         self._exchange(served, previous)
@@ -127,7 +125,7 @@ class Reloader:
             NoPreviousModelError: There was none.
         """
         async with self._lock:
-            current, previous = self._deployment.current, self._deployment.previous
+            current, previous = self.deployment.current, self.deployment.previous
             if previous is None:
                 raise NoPreviousModelError(f"{current.version} is the first model of this service")
             self._exchange(previous, current)
@@ -170,19 +168,13 @@ class Reloader:
 
     async def _take(self, choice: Choice) -> None:
         current = await self._found(lambda: self._held_or_loaded(choice.current))
-        previous = self._deployment.previous
+        previous = self.deployment.previous
         if choice.previous is not None:
             wanted = choice.previous
             previous = await self._found(lambda: self._held_or_loaded(wanted))
-        if current is not self._deployment.current:
+        if current is not self.deployment.current:
             self._count("followed")
         self._exchange(current, previous)
-
-    async def _on_request(self, asked: asyncio.Event) -> None:
-        while True:
-            await asked.wait()
-            asked.clear()
-            await quietly(self.reload)
 
     async def _found(self, find: Callable[[], Served]) -> Served:
         try:
@@ -197,20 +189,20 @@ class Reloader:
         self._count("refused", refusal.reason)
         passing = refusal.reason if may_pass(error) else ""
         if not passing or passing != self._passing:
-            fields = {"answers_on": self._deployment.current.version}
+            fields = {"answers_on": self.deployment.current.version}
             logger.error("reload refused: %s", refusal, extra={"fields": fields})
         self._passing = passing
 
     def _named(self) -> Served:
         """Give what the model directory names; what is in memory is not read again."""
         digest = digest_at(self._model_dir)
-        for held in self._deployment.current, self._deployment.previous:
+        for held in self.deployment.current, self.deployment.previous:
             if held is not None and held.digest == digest:
                 return held
         return self._loaded(self._model_dir)
 
     def _held_or_loaded(self, version: str) -> Served:
-        for held in self._deployment.current, self._deployment.previous:
+        for held in self.deployment.current, self.deployment.previous:
             if held is not None and held.version == version:
                 return held
         served = self._loaded(bundle_at(self._model_dir, version))
@@ -224,10 +216,10 @@ class Reloader:
 
     def _exchange(self, current: Served, previous: Served | None) -> None:
         self._passing = ""
-        before = (self._deployment.current, self._deployment.previous)
+        before = (self.deployment.current, self.deployment.previous)
         if before == (current, previous):
             return
-        self._deployment.swap(current, previous)
+        self.deployment.swap(current, previous)
         if self._agreement is not None:
             self._agreement.tell(current.version)
         fields = {"model": current.name, "version": current.version, "before": before[0].version}
@@ -243,13 +235,22 @@ class Reloader:
 
     def _choose(self) -> None:
         if self._agreement is not None:
-            previous = self._deployment.previous
-            versions = (self._deployment.current.version, previous and previous.version)
+            previous = self.deployment.previous
+            versions = (self.deployment.current.version, previous and previous.version)
             self._followed = self._agreement.choose(*versions, self._seen or "").token
 
     def _count(self, outcome: Outcome, reason: str = "") -> Outcome:
         self._telemetry.reloads.labels(outcome, reason).inc()
         return outcome
+
+
+async def reload_when(asked: asyncio.Event, reloaders: Sequence[Reloader]) -> None:
+    """Reload every model, one after another, whenever somebody sets the event; cleared here."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        for reloader in reloaders:
+            await quietly(reloader.reload)
 
 
 async def on_own_thread(function: Callable[[], Result]) -> Result:

@@ -43,11 +43,14 @@ class FoundRetrieval:
 
     Attributes:
         retriever: The way.
+        proven: A way that is exact, to repeat the trainer's answers by: the same one, unless it is
+            approximate. What an index misses says nothing of the model.
         recall: Share of the items of exact lists that its lists have, over the bundle's canaries;
             1 unless the way is approximate.
     """
 
     retriever: Retriever
+    proven: Retriever
     recall: float
 
 
@@ -67,18 +70,19 @@ def find_retrieval(
     """
     exact = retriever_for(checkpoint.model, count)
     if isinstance(exact, ItemItemRetriever):
-        return FoundRetrieval(exact, recall=1.0)
+        return FoundRetrieval(exact, exact, recall=1.0)
     batch_of = partial(_batch_of, checkpoint.model, checkpoint.canaries)
     with torch.inference_mode():
         if mode == "ann":
             index = _ann(checkpoint.model, threads)
-            return FoundRetrieval(index, index.measured_recall)
+            return FoundRetrieval(index, exact, index.measured_recall)
         retriever = exact
         if mode == "int8" or (mode == "auto" and _has_int8(checkpoint.model)):
             retriever = _int8(checkpoint.model, threads, count)
         if mode == "auto" and retriever is not exact:
             retriever = FastestRetriever([exact, retriever], batch_of, time.perf_counter)
-        return FoundRetrieval(retriever, _recall(retriever, exact, *batch_of(RECALL_ROWS)))
+        recall = _recall(retriever, exact, *batch_of(RECALL_ROWS))
+        return FoundRetrieval(retriever, retriever, recall)
 
 
 def _has_int8(model: Autoencoder) -> bool:

@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from service.errors import SettingsError
 from service.latents.redis_address import RedisAddress
+from service.split import Split
 
 PREFIX: Final = "FOLDIN_"
 CGROUP_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
@@ -47,7 +48,16 @@ def _usable(redis_url: str) -> str:
     return redis_url
 
 
+def _split(text: str) -> str:
+    try:
+        Split.parse(text)
+    except SettingsError as error:
+        raise PydanticCustomError("split", "{reason}", {"reason": str(error)}) from None
+    return text
+
+
 RedisUrl = Annotated[str, AfterValidator(_usable)]
+SplitText = Annotated[str, AfterValidator(_split)]
 
 
 @final
@@ -88,6 +98,31 @@ class Settings(BaseSettings):
 
     model_dir: Path = Path("models")
     """A bundle, or a model directory whose CURRENT names one."""
+
+    models_dir: Path | None = None
+    """Several models, in place of the one in MODEL_DIR: a folder with a model directory, or a
+    bundle, for each, which is called as its folder is. One that is added counts from the next start
+    on."""
+
+    default_model: str | None = None
+    """Of several models the one that answers where a request names none. Unset: the first of
+    SPLIT, else the first by name."""
+
+    split: SplitText | None = None
+    """Models among which users are dealt out, with weights: multvae=90,recvae=10. A user keeps to
+    an arm; one whose weight grows takes users from the others only. Requests that name a model,
+    or no user, are not dealt out. Unset: the default model answers all."""
+
+    split_name: str = ""
+    """Name of the comparison: under another one all users are dealt out anew."""
+
+    shadow: str | None = None
+    """Models, with commas between them, that make lists nobody is sent: their overlap with what
+    was sent becomes a metric, their items a line in the log. They run when the engine is free of
+    other rows."""
+
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the lists that shadows are made of."""
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 opens the service to the network, to everybody unless

@@ -3,7 +3,8 @@
 One ``Telemetry`` an app, with a registry of its own: two apps in one process (as in tests) do
 not add up, but for the workers of one service, which share a folder. Label values are route
 templates and fixed words, never an id; so are the fields of a log line, which are given as
-``logger.info("message", extra={"fields": {...}})``.
+``logger.info("message", extra={"fields": {...}})``. Two ids are in the log all the same: that of a
+request and that of a list; and a shadow's line has the items that nobody was sent.
 """
 
 import logging
@@ -45,6 +46,16 @@ COUNTERS: Final = (
         ("source", "reason"),
     ),
     (
+        "foldin_variant_lists",
+        "Lists of users who are in a split, by its arm and the source.",
+        ("variant", "source"),
+    ),
+    (
+        "foldin_shadow_lists",
+        "Lists that a shadow model was to make, by outcome (made, no_list, failed, skipped).",
+        ("model", "outcome"),
+    ),
+    (
         "foldin_cache",
         "Latent store use by outcome (hit, miss, bypass, error, written, lost).",
         ("outcome",),
@@ -80,6 +91,28 @@ STORE_BREAKER: Final = (
     "Circuit breaker before Redis: 0 closed, 1 half-open, 2 open; the worst of the workers.",
     ("operation",),
 )
+REQUEST_SECONDS: Final = (
+    "foldin_request_seconds",
+    (
+        "From the first byte of a request to the last of its answer, failures included; by "
+        "route for those that recommend, other for the rest."
+    ),
+    ("route",),
+)
+STAGE_SECONDS: Final = (
+    "foldin_stage_seconds",
+    (
+        "Where the time goes: queue (a row); engine, and of it encode and retrieve (a batch); "
+        "store_get, store_put. Warming a model up counts."
+    ),
+    ("stage",),
+)
+SHADOW_OVERLAP: Final = (
+    "foldin_shadow_overlap",
+    "Share of a list's items that the shadow model's list has, too.",
+    ("model",),
+)
+SHARE_BUCKETS: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 MODEL_LABELS: Final = ("name", "version", "architecture", "retrieval")
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -101,24 +134,22 @@ class Telemetry:
         self._shared_folder = shared_folder
         if shared_folder is not None:
             _keep_values_in(shared_folder)
-        counters = [self._counter(*row) for row in COUNTERS]
-        self.requests, self.recommendations, self.cache, *counters = counters
-        self.records_refused, self.events, self.refused, self.reloads, self.retrieved = counters
+        (
+            self.requests,
+            self.recommendations,
+            self.variants,
+            self.shadows,
+            self.cache,
+            self.records_refused,
+            self.events,
+            self.refused,
+            self.reloads,
+            self.retrieved,
+        ) = (self._counter(*row) for row in COUNTERS)
         histogram = partial(Histogram, registry=self._registry)
-        self.request_seconds = histogram(
-            "foldin_request_seconds",
-            "From the first byte of a request to the last of its answer, failures included; by "
-            "route for those that recommend, other for the rest.",
-            ("route",),
-            buckets=SECONDS_BUCKETS,
-        )
-        self.stage_seconds = histogram(
-            "foldin_stage_seconds",
-            "Where the time goes: queue (a row); engine, and of it encode and retrieve (a batch); "
-            "store_get, store_put. Warming a model up counts.",
-            ("stage",),
-            buckets=SECONDS_BUCKETS,
-        )
+        self.request_seconds = histogram(*REQUEST_SECONDS, buckets=SECONDS_BUCKETS)
+        self.stage_seconds = histogram(*STAGE_SECONDS, buckets=SECONDS_BUCKETS)
+        self.shadow_overlap = histogram(*SHADOW_OVERLAP, buckets=SHARE_BUCKETS)
         self.batch_size = histogram("foldin_batch_size", "Rows a batch.", buckets=BATCH_BUCKETS)
         gauge = partial(Gauge, registry=self._registry)
         self.queue_rows = gauge(
@@ -127,11 +158,10 @@ class Telemetry:
         self.store_breaker = gauge(*STORE_BREAKER, multiprocess_mode="livemax")
         self.model_info = gauge(
             "foldin_model_info",
-            "1 for the model that answers; of several workers, for each that one answers with.",
+            "1 for each model that answers; of several workers, for each that one answers with.",
             MODEL_LABELS,
             multiprocess_mode="livemax",
         )
-        self._shown_model: tuple[str, ...] | None = None
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, meaning, labels, registry=self._registry)
@@ -145,15 +175,15 @@ class Telemetry:
         self.stage_seconds.labels(stage).observe(seconds)
 
     def show_model(self, labels: tuple[str, ...]) -> None:
-        """Let the model info name this model, in the order of ``MODEL_LABELS``, and no other."""
-        before = self._shown_model
-        if before is not None and before != labels:
-            if self._shared_folder is None:
-                self.model_info.remove(*before)
-            else:  # nothing can be taken out of the files: _CommonFigures leaves zeros out
-                self.model_info.labels(*before).set(0)
+        """Name a model that answers, in the order of ``MODEL_LABELS``."""
         self.model_info.labels(*labels).set(1)
-        self._shown_model = labels
+
+    def hide_model(self, labels: tuple[str, ...]) -> None:
+        """Name a model no more: it does not answer any longer."""
+        if self._shared_folder is None:
+            self.model_info.remove(*labels)
+        else:  # nothing can be taken out of the files: _CommonFigures leaves zeros out
+            self.model_info.labels(*labels).set(0)
 
     def exposition(self) -> bytes:
         """Render all metrics, those of the processes that share a folder added up, as text."""

@@ -82,7 +82,7 @@ class Users:
             user_id: The customer's id.
             events: In the order in which they happened.
             strict: Whether an unknown item is an error, and nothing is kept.
-            model: Name of the model to ask; None for the one that is served by default.
+            model: Name of the model to ask; None for the one that answers this user.
 
         Raises:
             HistoryTooLongError: More events than a history may have.
@@ -94,7 +94,7 @@ class Users:
         limit = self.recommender.limits.max_history
         if len(events) > limit:
             raise HistoryTooLongError("events", len(events), limit)
-        served = self.recommender.deployment.served(model)
+        served, _ = self.recommender.fleet.chosen(model, user_id)
         known, unknown_items = _sorted_out(events, served)
         if unknown_items and strict:
             raise UnknownItemsError(unknown_items)

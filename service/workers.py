@@ -30,9 +30,10 @@ from fastapi import FastAPI
 
 from service.agreement import Agreement
 from service.app import create_app
-from service.deployment import Deployment
+from service.deployment import Loader
 from service.device import pick_device
 from service.errors import SettingsError
+from service.lineup import Lineup
 from service.server import ENDING_SIGNALS, RELOAD_SIGNAL, exit_cleanly, run
 from service.settings import Settings
 from service.supervisor import CANNOT_START, Supervisor, let_signals_in
@@ -100,10 +101,10 @@ def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
         return None  # neither CUDA nor the system libraries of macOS survive a fork
     torch.set_num_threads(1)  # more would be a pool; each worker sets its own number
     telemetry = Telemetry(metrics_folder)
-    deployment = Deployment.open(settings.model_dir, device, telemetry, settings.retrieval)
-    # The parent answers nothing: its figures would tell of this model for ever.
+    fleet = Lineup.of(settings).open(Loader(device, telemetry, settings.retrieval))
+    # The parent answers nothing: its figures would tell of these models for ever.
     forget_process(metrics_folder, multiprocessing.current_process().name)
-    app = create_app(settings, _exit_for_good, telemetry, deployment, _agreement(metrics_folder))
+    app = create_app(settings, _exit_for_good, telemetry, fleet, _agreements(metrics_folder))
     if _fork_would_lose_threads():
         logger.warning("a library runs threads: each worker loads a model of its own")
         return None
@@ -114,12 +115,12 @@ def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
 
 
 def _app(settings: Settings, metrics_folder: Path) -> FastAPI:
-    agreement = _agreement(metrics_folder)
-    return create_app(settings, _exit_for_good, Telemetry(metrics_folder), None, agreement)
+    agreements = _agreements(metrics_folder)
+    return create_app(settings, _exit_for_good, Telemetry(metrics_folder), None, agreements)
 
 
-def _agreement(metrics_folder: Path) -> Agreement:
-    return Agreement(metrics_folder / "agreement")
+def _agreements(metrics_folder: Path) -> Path:
+    return metrics_folder / "agreements"
 
 
 def _supervisor(
@@ -143,7 +144,8 @@ def _supervisor(
 
     def forget(name: str) -> None:
         forget_process(metrics_folder, name)
-        _agreement(metrics_folder).forget(name)
+        for folder in _agreements(metrics_folder).glob("*/"):
+            Agreement(folder).forget(name)
 
     return Supervisor(names, start, forget, settings.drain_grace_s)
 

@@ -14,6 +14,7 @@ from training.verbs.bundles import inspect, serve, verify
 from training.verbs.compare import compare
 from training.verbs.demo import demo
 from training.verbs.evaluate import evaluate
+from training.verbs.score import score
 from training.verbs.train import train
 from training.verbs.tune import tune
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # help stays whole: "[auto]" is a default and no tag
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (demo, train, evaluate, compare, tune, add_items, inspect, verify, serve):
+for verb in (demo, train, evaluate, compare, tune, score, add_items, inspect, verify, serve):
     app.command()(verb)
 app.add_typer(bench, name="bench")
 

@@ -2,7 +2,9 @@
 
 FoldinError
 |- BadInputError            the data or the settings cannot be used: exit code 2
-`- TrainingDivergedError    the loss is no longer finite: exit code 1
+|- TrainingDivergedError    the loss is no longer finite: exit code 1
+|- ClusterError             other machines did not do their part: exit code 1
+`- ProcessLostError         one of several processes of a run has ended: exit code 1
 """
 
 from pydantic import ValidationError
@@ -16,6 +18,14 @@ class BadInputError(FoldinError):
 
 class TrainingDivergedError(FoldinError):
     """The loss is not finite any more; the weights are worth nothing."""
+
+
+class ClusterError(FoldinError):
+    """What other machines were to do is not done, or done otherwise."""
+
+
+class ProcessLostError(FoldinError):
+    """Another process of the run has ended; without it there is no next step."""
 
 
 def first_fault(error: ValidationError) -> str:

@@ -4,8 +4,7 @@ The models document; no answer is validated on the way out. Bytes are built once
 values.
 """
 
-from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
 import orjson
@@ -14,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from service.api.explained import explained_items
 from service.catalog import Catalog
-from service.deployment import Served
 from service.recommendation import CacheOutcome, Reason, Recommendation, Source
 from service.retrieval.base import TopK
 
@@ -93,6 +91,9 @@ class RecommendAnswer(Answer):
     model: AnsweringModel
     """Who answered."""
 
+    variant: str | None = None
+    """The arm of the running split that the user is in; left out where no split chose the model."""
+
     recommendation_id: str
     """Unique, for joining outcomes to the list."""
 
@@ -146,56 +147,6 @@ class BatchAnswer(Answer):
 
 
 @final
-class ModelCard(Answer):
-    """One model that is served."""
-
-    name: str
-    """As requests name it."""
-
-    version: str
-    """Of its bundle."""
-
-    digest: str
-    """sha256 of the bundle's manifest: the identity of all of it."""
-
-    architecture: str
-    """What kind of autoencoder it is."""
-
-    retrieval: str
-    """How its items are found."""
-
-    retrieval_recall: float
-    """Share of exact lists that this way finds, measured when it was loaded; 1: it is exact."""
-
-    num_items: int
-    """Items of its catalogue."""
-
-    positive_threshold: float | None
-    """Ratings below it are seen but not liked; null: every entry is liked."""
-
-    metrics: dict[str, Any]
-    """Figures of this very bundle on held-out users."""
-
-    created_at: datetime
-    """When it was trained."""
-
-    previous_version: str | None
-    """Of the bundle that a rollback brings back; null: there is none."""
-
-    workers: dict[str, int]
-    """Worker processes by the version that they answer with: one version, but for the moment in
-    which a model is exchanged."""
-
-
-@final
-class ModelList(Answer):
-    """What is served."""
-
-    models: list[ModelCard]
-    """The default one first."""
-
-
-@final
 class ItemCard(Answer):
     """One item of a catalogue."""
 
@@ -240,6 +191,8 @@ def list_content(recommendation: Recommendation) -> Content:
     }
     if recommendation.reason:
         content["reason"] = recommendation.reason
+    if recommendation.variant is not None:
+        content["variant"] = recommendation.variant
     if recommendation.causes is not None:
         content["items"] = explained_items(recommendation, recommendation.causes)
     return content
@@ -253,31 +206,6 @@ def _items_json(catalog: Catalog, top: TopK) -> bytes:
     return b"[%b]" % b",".join(
         [before + score + after for (before, after), score in zip(written, numbers, strict=False)]
     )
-
-
-def model_content(served: Served, previous: Served | None, workers: dict[str, int]) -> Content:
-    """Give what is worth knowing of a model as plain values.
-
-    Args:
-        served: The model.
-        previous: The model before it.
-        workers: Processes by the version that they answer with.
-    """
-    manifest = served.checkpoint.manifest
-    return {
-        "name": served.name,
-        "version": served.version,
-        "digest": served.digest,
-        "architecture": manifest.architecture,
-        "retrieval": served.retriever_name,
-        "retrieval_recall": served.recall,
-        "num_items": manifest.num_items,
-        "positive_threshold": manifest.positive_threshold,
-        "metrics": manifest.metrics,
-        "created_at": manifest.created_at,
-        "previous_version": previous and previous.version,
-        "workers": workers,
-    }
 
 
 def item_content(catalog: Catalog, item_index: int) -> Content:

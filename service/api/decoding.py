@@ -12,16 +12,19 @@ which says what is wrong and where, or takes it after all; so nothing that msgsp
 anything else to pydantic, and a test holds the two together.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeAlias, TypeGuard, final
 
 import msgspec
 
 from service.api.schemas import (
+    DIMENSION,
     MAX_CATEGORIES,
     MAX_CATEGORY_LENGTH,
     MAX_CONTROL,
     MAX_DISLIKES,
+    MAX_STEERED,
     RecommendRequest,
 )
 from service.api.validation import from_json
@@ -33,11 +36,13 @@ from service.recommendation import (
     Controls,
     PostedHistory,
     Query,
+    Steering,
+    steering,
 )
 
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
-NOTHING_ASKED: Final[tuple[object, ...]] = ([], 0.0, 0.0, 0.0, 0.0, None)
+NOTHING_ASKED: Final[tuple[object, ...]] = ([], 0.0, 0.0, 0.0, 0.0, None, {})
 
 
 class _NotPlainError(Exception):
@@ -57,6 +62,9 @@ _CategoryNames: TypeAlias = Annotated[
     list[Annotated[str, msgspec.Meta(max_length=MAX_CATEGORY_LENGTH)]],
     msgspec.Meta(max_length=MAX_CATEGORIES),
 ]
+
+
+_Offset: TypeAlias = Annotated[float, msgspec.Meta(ge=-MAX_CONTROL, le=MAX_CONTROL)]
 
 
 @final
@@ -86,6 +94,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     calibration: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     exploration: Annotated[float, msgspec.Meta(ge=0, le=MAX_CONTROL)] = 0.0
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] | None = None
+    steer: Annotated[dict[str, _Offset], msgspec.Meta(max_length=MAX_STEERED)] = {}
     explain: bool = False
     fallback: bool = True
     model: Annotated[str, msgspec.Meta(max_length=128)] | None = None
@@ -164,10 +173,17 @@ def _controls(body: _Body) -> Controls:
         body.calibration,
         body.exploration,
         body.seed,
+        body.steer,
     )
     if asked == NOTHING_ASKED:
         return NO_CONTROLS
-    return Controls(_texts(body.dislikes), *asked[1:])
+    return Controls(_texts(body.dislikes), *asked[1:-1], _moves(body.steer))
+
+
+def _moves(steer: dict[str, float]) -> Steering:
+    if not all(re.fullmatch(DIMENSION, dimension) for dimension in steer):
+        raise _NotPlainError
+    return steering((int(dimension), offset) for dimension, offset in steer.items())
 
 
 def _posted(entries: list[str | int | _Entry]) -> PostedHistory:

@@ -1,4 +1,4 @@
-"""The routes that exchange the model that answers; for admins."""
+"""The routes that exchange a model that answers; for admins."""
 
 from typing import Annotated, Final, Literal, final
 
@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from service.api.answers import Answer, AnsweringModel, json_response
 from service.api.openapi import problems
 from service.api.security import require_scope
-from service.api.state import Ready, ready_of
+from service.api.state import ready_of
+from service.deployment import Deployment
 
 router = APIRouter(
     dependencies=[Depends(require_scope("admin"))],
@@ -48,8 +49,8 @@ async def reload(request: Request, name: ModelName) -> Response:
     Of several workers this one has it when the answer comes; the others follow, and ``/models``
     shows how far they are.
     """
-    ready = _ready_for(request, name)
-    return _answer(ready, await ready.reloader.reload())
+    reloader = ready_of(request).reloader(name)
+    return _answer(reloader.deployment, await reloader.reload())
 
 
 @router.post(
@@ -59,18 +60,12 @@ async def reload(request: Request, name: ModelName) -> Response:
 )
 async def rollback(request: Request, name: ModelName) -> Response:
     """Let the model that answered before take over at once; CURRENT stays as it is."""
-    ready = _ready_for(request, name)
-    return _answer(ready, await ready.reloader.rollback())
+    reloader = ready_of(request).reloader(name)
+    return _answer(reloader.deployment, await reloader.rollback())
 
 
-def _ready_for(request: Request, name: str) -> Ready:
-    ready = ready_of(request)
-    ready.deployment.served(name)  # which refuses a name that nobody has
-    return ready
-
-
-def _answer(ready: Ready, outcome: str) -> Response:
-    current, previous = ready.deployment.current, ready.deployment.previous
+def _answer(deployment: Deployment, outcome: str) -> Response:
+    current, previous = deployment.current, deployment.previous
     return json_response(
         {
             "outcome": outcome,

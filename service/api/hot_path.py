@@ -8,6 +8,7 @@ from service.api.answers import JSON, Content, json_bytes, list_content
 from service.api.bodies import read_json
 from service.api.decoding import query_from_json
 from service.api.disconnect import WhileConnected
+from service.api.middleware import note_list
 from service.api.problems import known_problem
 from service.api.state import ServiceState
 from service.errors import FoldinError
@@ -32,6 +33,7 @@ async def answer_list(state: ServiceState, scope: Scope, receive: Receive) -> Co
     query = query_from_json(body, state.limits.max_history)
     async with WhileConnected(receive):
         recommendation = await ready.recommender.recommend(query)
+    note_list(scope, recommendation)
     return list_content(recommendation)
 
 

@@ -16,7 +16,8 @@ from service.api.answers import (
 )
 from service.api.explained import named_item
 from service.api.openapi import problems
-from service.api.schemas import CategoryParameters, ItemParameters, ModelName
+from service.api.parameters import CategoryParameters, ItemParameters
+from service.api.schemas import ModelName
 from service.api.security import require_scope
 from service.api.state import ready_of
 from service.deployment import Served
@@ -86,7 +87,7 @@ NO_ITEM: Final = problems(s404="No such item, or no such model.")
 @router.get("/items", response_model=ItemList, responses=NO_MODEL)
 async def items(request: Request, parameters: Annotated[ItemParameters, Query()]) -> Response:
     """Find items whose title holds every word of the query; without one, the most popular."""
-    catalog = ready_of(request).deployment.served(parameters.model).catalog
+    catalog = ready_of(request).fleet.served(parameters.model).catalog
     # On a thread: a search without a hit reads every title, 30 ms at 200,000 items.
     found = await asyncio.to_thread(catalog.search, parameters.query, parameters.limit)
     return json_response({"items": [item_content(catalog, index) for index in found]})
@@ -105,7 +106,7 @@ async def similar_items(
     What is unavailable now is left out, and so is the item itself.
     """
     recommender = ready_of(request).recommender
-    served = recommender.deployment.served(parameters.model)
+    served = recommender.fleet.served(parameters.model)
     item_index = served.catalog.index_of.get(item_id)
     if item_index is None:
         raise UnknownItemError(item_id)

@@ -1,12 +1,13 @@
 """The lines of a body, one at a time, as they arrive: newline-delimited JSON of any length."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
-from service.api.bodies import header
+from service.api.bodies import BODY_TIMEOUT_S, header
 
 NDJSON: Final = "application/x-ndjson"
 
@@ -31,12 +32,13 @@ async def lines_of(receive: Receive, max_bytes: int) -> AsyncIterator[bytes | No
         Blank lines are no lines.
 
     Raises:
-        starlette.requests.ClientDisconnect: The caller left before the end of the body.
+        starlette.requests.ClientDisconnect: The caller left before the end of the body, or left a
+            line half sent for ``BODY_TIMEOUT_S``.
     """
     line = _Line(max_bytes)
     more = True
     while more:
-        message = await receive()
+        message = await (_within_a_line(receive) if line.has_begun else receive())
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
@@ -48,6 +50,15 @@ async def lines_of(receive: Receive, max_bytes: int) -> AsyncIterator[bytes | No
         line.add(rest)
     if (ended := line.taken()) != b"":
         yield ended
+
+
+async def _within_a_line(receive: Receive) -> Message:
+    # Between lines a caller may take all the time it needs to find another row.
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await receive()
+    except TimeoutError:
+        raise ClientDisconnect from None
 
 
 class _Line:
@@ -64,6 +75,10 @@ class _Line:
             self._held.clear()
         if not self._is_too_long:
             self._held += piece
+
+    @property
+    def has_begun(self) -> bool:
+        return self._is_too_long or bool(self._held)
 
     def taken(self) -> bytes | None:
         """Give the line and begin a new one; a blank one is empty."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.bodies import header
 from service.api.problems import problem_response
+from service.recommendation import Recommendation
 from service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,20 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 OTHER: Final = "other"
 # A histogram is 14 series a label; only these routes have a time worth watching.
 TIMED: Final = frozenset({"/recommend", "/recommend/batch", "/users/{user_id}/recommendations"})
+# Where a route leaves what the line of its request is to say besides.
+NOTED: Final = "noted"
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+def note_list(scope: Scope, recommendation: Recommendation) -> None:
+    """Have the line of a request tell which list was sent, and who made it."""
+    scope["state"][NOTED] = {
+        "recommendation_id": recommendation.recommendation_id,
+        "model": recommendation.model_name,
+        "version": recommendation.model_version,
+        "source": recommendation.source,
+        "variant": recommendation.variant,
+    }
 
 
 @final
@@ -77,6 +91,7 @@ class RequestLog:
             "route": route,
             "status": sender.status,
             "milliseconds": round(seconds * 1000, 3),
+            **scope["state"].get(NOTED, {}),
         }
         # Not logger.log, which walks up the stack for a line number: a quarter of a line's price.
         line = logger.makeRecord(

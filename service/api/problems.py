@@ -27,6 +27,7 @@ from service.errors import (
     UnknownModelError,
     UnknownUserError,
     UnsupportedControlError,
+    UnsupportedViewError,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -135,6 +136,10 @@ PROBLEMS: Final[Mapping[type[Exception], Kind]] = {
     UnsupportedControlError: Kind(
         422, "unsupported-control", "The model has nothing for this control",
         hint="GET /models lists what is served; leave the control out, or ask another model.",
+    ),
+    UnsupportedViewError: Kind(
+        422, "unsupported-view", "The model has nothing to show here", "/model",
+        hint="GET /models says by its controls what each model has.",
     ),
     UnknownItemsError: Kind(
         422, "unknown-items", "Items are not in the catalogue",

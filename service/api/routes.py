@@ -1,20 +1,16 @@
-"""The routes that recommend, and those that say what can be recommended."""
+"""The routes that recommend: one list, for a posted history or a kept one."""
 
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.api.answers import (
-    ModelList,
-    RecommendAnswer,
-    json_response,
-    list_content,
-    model_content,
-)
+from service.api.answers import RecommendAnswer, json_response, list_content
 from service.api.disconnect import WhileConnected
 from service.api.hot_path import RECOMMEND, answer_list
+from service.api.middleware import note_list
 from service.api.openapi import RECOMMEND_EXAMPLES, body, problems
-from service.api.schemas import RecommendRequest, UserParameters
+from service.api.parameters import UserParameters
+from service.api.schemas import RecommendRequest
 from service.api.security import require_scope
 from service.api.state import ready_of, state_of
 
@@ -68,14 +64,5 @@ async def recommend_to_user(
     ready = ready_of(request)
     async with WhileConnected(request.receive):
         recommendation = await ready.recommender.recommend(parameters.query_for(None, user_id))
+    note_list(request.scope, recommendation)
     return json_response(list_content(recommendation))
-
-
-@router.get("/models", response_model=ModelList, responses=problems(s503=UNAVAILABLE))
-async def models(request: Request) -> Response:
-    """List what is served, with the figures of each model on held-out users."""
-    ready = ready_of(request)
-    card = model_content(
-        ready.deployment.current, ready.deployment.previous, ready.reloader.workers()
-    )
-    return json_response({"models": [card]})

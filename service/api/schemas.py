@@ -1,14 +1,30 @@
 """What requests and answers look like: validation on the way in, documentation both ways."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, final
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from service.errors import HistoryTooLongError
 from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from service.recommendation import EVERY_CATEGORY, CategoryFilter, Controls, PostedHistory, Query
+from service.recommendation import (
+    EVERY_CATEGORY,
+    CategoryFilter,
+    Controls,
+    PostedHistory,
+    Query,
+    Steering,
+    steering,
+)
 
 OnUnknown: TypeAlias = Literal["ignore", "error"]
 
@@ -80,10 +96,22 @@ Entry: TypeAlias = Annotated[ItemId | HistoryObject, Field(union_mode="left_to_r
 # Nothing is gained above: the order of the list is all penalty, or all noise.
 MAX_CONTROL: Final = 10.0
 MAX_DISLIKES: Final = 100
+MAX_STEERED: Final = 100
 MAX_CATEGORY_LENGTH: Final = 256
 MAX_CATEGORIES: Final = 100
 Category: TypeAlias = Annotated[str, Field(max_length=MAX_CATEGORY_LENGTH)]
 Categories: TypeAlias = Annotated[list[Category], Field(max_length=MAX_CATEGORIES, fail_fast=True)]
+
+
+DIMENSION: Final = "(0|[1-9][0-9]{0,4})"
+Offset: TypeAlias = Annotated[float, Field(ge=-MAX_CONTROL, le=MAX_CONTROL)]
+
+
+def _dimensions(moves: dict[str, float]) -> dict[str, float]:
+    """Make sure that every key names a dimension; pydantic itself would point to the key's type."""
+    if all(re.fullmatch(DIMENSION, name) for name in moves):
+        return moves
+    raise PydanticCustomError("dimension", "a dimension is a whole number as text, 0 to 99999")
 
 
 @final
@@ -152,6 +180,10 @@ class ListOptions(BaseModel):
         """Give what is asked of the categories of items."""
         return EVERY_CATEGORY
 
+    def moves(self) -> Steering:
+        """Give what is asked of the dimensions of the latent."""
+        return ()
+
     def query_for(self, history: PostedHistory | None, user_id: str | None) -> Query:
         """Ask the use case's question about a history, a user or both."""
         return Query(
@@ -168,6 +200,7 @@ class ListOptions(BaseModel):
                 calibration=self.calibration,
                 exploration=self.exploration,
                 seed=self.seed,
+                steer=self.moves(),
             ),
             explain=self.explain,
             exclude_seen=self.exclude_seen,
@@ -192,6 +225,18 @@ class RecommendRequest(ListOptions):
     categories: CategoryChoice | None = None
     """Which categories the items may have; unset: any."""
 
+    steer: Annotated[
+        dict[str, Offset],
+        Field(
+            max_length=MAX_STEERED,
+            json_schema_extra={"propertyNames": {"pattern": f"^{DIMENSION}$"}},
+        ),
+        AfterValidator(_dimensions),
+    ] = {}
+    """Dimensions of the user's latent, as text from "0", and by how much each is moved before it is
+    decoded: the prior's standard deviation is 1; variational models only.
+    GET /models/{name}/dimensions says what they stand for."""
+
     @model_validator(mode="after")
     def _has_history_or_user(self) -> Self:
         if self.history is None and self.user_id is None:
@@ -204,6 +249,10 @@ class RecommendRequest(ListOptions):
         if asked is None:
             return EVERY_CATEGORY
         return CategoryFilter(tuple(asked.any), tuple(asked.all), tuple(asked.none))
+
+    def moves(self) -> Steering:
+        """Give what is asked of the dimensions of the latent."""
+        return steering((int(dimension), offset) for dimension, offset in self.steer.items())
 
     def to_query(self, max_history: int) -> Query:
         """Turn the request into the use case's question.
@@ -227,45 +276,3 @@ class BatchRequest(Message):
         Field(json_schema_extra={"items": {"$ref": "#/components/schemas/RecommendRequest"}}),
     ]
     """The rows, as for POST /recommend."""
-
-
-class CategoryParameters(BaseModel):
-    """Which categories the items of a list may have, as query parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    categories_any: Categories = []
-    """Only items with at least one of these categories; repeat it for each."""
-
-    categories_all: Categories = []
-    """Only items with every one of these categories."""
-
-    categories_none: Categories = []
-    """No item with any of these categories."""
-
-    def category_filter(self) -> CategoryFilter:
-        """Give what is asked of the categories of items."""
-        return CategoryFilter(
-            tuple(self.categories_any), tuple(self.categories_all), tuple(self.categories_none)
-        )
-
-
-@final
-class UserParameters(CategoryParameters, ListOptions):
-    """How a list for a known user should be, as query parameters."""
-
-
-@final
-class ItemParameters(BaseModel):
-    """Which items of a catalogue to show, as query parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    query: Annotated[str, Field(max_length=200)] = ""
-    """Words or parts of words of the title."""
-
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    """Items wanted."""
-
-    model: ModelName | None = None
-    """Whose catalogue. Unset: the default model's."""

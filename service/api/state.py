@@ -6,8 +6,8 @@ from typing import final
 from fastapi import Request
 
 from service.api.security import AccessKeys
-from service.deployment import Deployment
 from service.errors import DrainingError, NotReadyError
+from service.fleet import Fleet
 from service.recommender import Recommender
 from service.reloader import Reloader
 from service.telemetry import Telemetry
@@ -34,11 +34,28 @@ class HttpLimits:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Ready:
-    """What exists once a model is loaded, proven and warm."""
+    """What exists once every model is loaded, proven and warm.
 
-    deployment: Deployment
+    Attributes:
+        fleet: The models.
+        recommender: The use case.
+        reloaders: One a model of the fleet.
+        shadows: Names of the models that are only tried.
+    """
+
+    fleet: Fleet
     recommender: Recommender
-    reloader: Reloader
+    reloaders: tuple[Reloader, ...]
+    shadows: tuple[str, ...] = ()
+
+    def reloader(self, name: str) -> Reloader:
+        """Give what exchanges a model.
+
+        Raises:
+            UnknownModelError: No such model is served.
+        """
+        deployment = self.fleet.deployment(name)
+        return next(one for one in self.reloaders if one.deployment is deployment)
 
 
 @final

@@ -1,9 +1,15 @@
 """Latent traversal: one dimension of a latent is moved, and the lists tell what it stands for."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+# Dimensions, each once and from 0, with what is added to them.
+Steering: TypeAlias = tuple[tuple[int, float], ...]
 
 
 def traverse(
@@ -29,3 +35,22 @@ def traverse(
     latents_BD = np.tile(latent_D, (len(offsets), 1))
     latents_BD[:, dimension] += np.asarray(offsets, dtype=latents_BD.dtype)
     return latents_BD
+
+
+def steered(latents_BD: Tensor, steering: Steering) -> Tensor:
+    """Copy latents with some dimensions moved; without any to move, give them as they are.
+
+    Args:
+        latents_BD: Or a single one, [D].
+        steering: Offsets as of ``traverse``, added in the type of the latents.
+
+    Raises:
+        IndexError: There is no such dimension.
+    """
+    if not steering:
+        return latents_BD
+    moved_BD = latents_BD.clone()
+    dimensions = [dimension for dimension, _ in steering]
+    offset_S = torch.tensor([offset for _, offset in steering]).to(moved_BD)
+    moved_BD[..., dimensions] += offset_S
+    return moved_BD

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.autoencoders.traversal import steered
 from service.causes import Causes
 from service.device import to_device, to_host
 from service.histories import UNKNOWN_USER, History, HistoryBatch
@@ -113,14 +114,15 @@ class Engine:
         return [latent_D.copy() for latent_D in to_host(latents_BD)[0].numpy()]
 
     def _explored(self, jobs: Sequence[Job], latents_BD: Tensor) -> Tensor:
-        """Replace the latents of rows that want a draw from the posterior; others stay."""
+        """Replace the latents of rows that want a draw from the posterior, or move; others stay."""
         refiner = self._refiner
-        if refiner is None or not any(job.wish.exploration for job in jobs):
+        if refiner is None or not any(job.wish.exploration or job.wish.steer for job in jobs):
             return latents_BD
         explored_BD = latents_BD.clone()
         for row, job in enumerate(jobs):
             if job.wish.exploration and job.history is not None:
                 explored_BD[row] = refiner.drawn(job.history, job.wish)
+            explored_BD[row] = steered(explored_BD[row], job.wish.steer)
         return explored_BD
 
     def _refined(self, job: Job, outcome: Outcome) -> Outcome:
@@ -132,7 +134,7 @@ class Engine:
             history_N = NO_ITEMS if job.history is None else job.history.item_index_N
             top = refiner.picked(top, job.wanted.k, wish, history_N)
         if wish.explain and job.history is not None:
-            causes = refiner.causes(job.history, top.item_index_K, job.user_index)
+            causes = refiner.causes(job.history, top.item_index_K, job.user_index, wish.steer)
         return replace(outcome, top=top, causes=causes)
 
     def _latents(self, jobs: Sequence[Job]) -> Tensor:

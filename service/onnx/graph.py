@@ -1,11 +1,11 @@
 """Writes an ONNX graph as one writes expressions: each call adds a node and names its output."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, ValueInfoProto, helper
 
 OPSET: Final = 21
 IR_VERSION: Final = 10
@@ -16,8 +16,9 @@ class OnnxGraph:
     """A graph in the making."""
 
     def __init__(self) -> None:
-        self._nodes: list[NodeProto] = []
-        self._constants: list[TensorProto] = []
+        # One message from the start: what is put together later is copied, constants and all.
+        self._model = ModelProto(ir_version=IR_VERSION)
+        self._graph = self._model.graph
         self._num_names = 0
 
     def __call__(self, operator: str, *inputs: str, **attributes: float) -> str:
@@ -28,15 +29,19 @@ class OnnxGraph:
     def outputs(self, operator: str, *inputs: str, count: int, **attributes: float) -> list[str]:
         """Apply an operator; give all its outputs."""
         names = [self._new_name() for _ in range(count)]
-        self._nodes.append(
-            helper.make_node(operator, list(inputs), names, None, None, None, None, **attributes)
-        )
+        self._add_node(operator, inputs, names, **attributes)
         return names
 
     def constant(self, value: NDArray[np.generic] | np.generic) -> str:
         """Hold an array, or a number as an array of one."""
         name = self._new_name()
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        array = np.atleast_1d(value)
+        self._graph.initializer.add(
+            name=name,
+            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+            dims=array.shape,
+            raw_data=array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(),
+        )
         return name
 
     def integers(self, *values: int) -> str:
@@ -59,18 +64,19 @@ class OnnxGraph:
             outputs: By the name that the caller asks for: the output of a node, and its type.
         """
         for name, (source, _) in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [source], [name]))
-        graph = helper.make_graph(
-            self._nodes,
-            "graph",
-            [_value(name, dtype, shape) for name, (dtype, shape) in inputs.items()],
-            [_value(name, dtype, None) for name, (_, dtype) in outputs.items()],
-            self._constants,
-        )
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-        content: bytes = model.SerializeToString()
+            self._add_node("Identity", [source], [name])
+        self._graph.name = "graph"
+        self._graph.input.extend(_value(name, *typed) for name, typed in inputs.items())
+        self._graph.output.extend(_value(name, dtype, None) for name, (_, dtype) in outputs.items())
+        self._model.opset_import.add(version=OPSET)
+        content: bytes = self._model.SerializeToString()
         return content
+
+    def _add_node(
+        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: float
+    ) -> None:
+        node = helper.make_node(operator, inputs, outputs, None, None, None, None, **attributes)
+        self._graph.node.append(node)
 
     def _new_name(self) -> str:
         self._num_names += 1

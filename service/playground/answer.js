@@ -1,6 +1,7 @@
 /** The answer of the service on the page: the list, where it came from, or why there is none. */
 
 import { glideRows, labelOf, stamp } from "./lists.js";
+import { moreLike } from "./similar.js";
 import { becauseOf, changeOf, noticeOf, statusOf } from "./words.js";
 
 // The last bar of a list is short, not absent: its item is still a recommendation.
@@ -9,6 +10,7 @@ const SHORTEST_BAR = 0.08;
 const at = (id) => document.getElementById(id);
 const rows = new Map(); // item_id -> its row, while it is shown
 let shownSource = "";
+let shownModel = "";
 
 /** Says that an answer is on its way. */
 export function showWaiting() {
@@ -18,12 +20,15 @@ export function showWaiting() {
 /** Shows a list; `acts` has what is done with an item of it: `pick` and `dislike`. */
 export function showAnswer(answer, wishes, acts) {
   const { items, source, model } = answer;
+  const who = `${model.name}, version ${model.version}`;
+  if (who !== shownModel) rows.clear(); // what is like an item is another question now
+  shownModel = who;
   const numNew = items.filter((item) => !rows.has(item.item_id)).length;
-  showList(items, source, acts);
+  showList(items, source, wishes, acts);
   at("answer-title").textContent = source === "model" ? "Recommended for you" : "Most popular";
   at("status").textContent = statusOf(answer, wishes);
   at("change").textContent = changeOf(answer, numNew);
-  at("origin").textContent = `${model.name}, version ${model.version}`;
+  at("origin").textContent = who;
   // The retry button goes, and must not take the place of the keyboard with it.
   if (at("failure").contains(document.activeElement)) at("search").focus();
   at("failure").hidden = true;
@@ -32,7 +37,7 @@ export function showAnswer(answer, wishes, acts) {
 
 /** Shows why there is no list. The old one goes: it belongs to other picks. */
 export function showFailure(problem) {
-  showList([], "", null);
+  showList([], "", null, null);
   showNotice("");
   at("answer-title").textContent = "No recommendations";
   at("status").textContent = "";
@@ -44,11 +49,11 @@ export function showFailure(problem) {
   at("failure").hidden = false;
 }
 
-function showList(items, source, acts) {
+function showList(items, source, wishes, acts) {
   const marksNew = source === "model" && shownSource === "model";
   const shareOf = shares(items, source);
   const shown = items.map((item, index) => {
-    const row = rows.get(item.item_id) ?? rowOf(item, acts);
+    const row = rows.get(item.item_id) ?? rowOf(item, wishes, acts);
     row.querySelector(".fresh").hidden = rows.has(item.item_id) || !marksNew;
     row.querySelector("[data-slot=rank]").textContent = index + 1;
     row.querySelector("[data-slot=because]").textContent = becauseOf(item);
@@ -63,7 +68,7 @@ function showList(items, source, acts) {
   at("results").setAttribute("aria-busy", "false");
 }
 
-function rowOf(item, { pick, dislike }) {
+function rowOf(item, wishes, { pick, dislike }) {
   const label = labelOf(item);
   const row = stamp("result", { label });
   const buttons = [
@@ -75,6 +80,7 @@ function rowOf(item, { pick, dislike }) {
     button.setAttribute("aria-label", name);
     button.addEventListener("click", () => act(item));
   }
+  moreLike(row, item, wishes, pick);
   return row;
 }
 
@@ -87,7 +93,7 @@ function shares(items, source) {
 }
 
 function scoreText(score, source) {
-  return source === "model" ? score.toFixed(2) : score.toLocaleString("en");
+  return source === "model" ? score.toPrecision(3) : score.toLocaleString("en");
 }
 
 function showNotice(text) {

@@ -2,39 +2,78 @@
 
 import { showAnswer, showFailure, showWaiting } from "./answer.js";
 import { Inquiry, useKey } from "./api.js";
-import { drawCategories, learnCategories } from "./categories.js";
+import { find, forgetTitles, learnPopular, nameChosen, popularTitles } from "./catalogue.js";
+import { drawCategories } from "./categories.js";
 import { drawChosen, drawSuggestions } from "./chips.js";
 import { combobox } from "./combobox.js";
+import { drawDimensions, forgetDimensions, knowsDimensions, learnDimensions } from "./dimensions.js";
 import { sharing, steadying } from "./frame.js";
+import { dropList, showMap, titleMap } from "./map.js";
+import { cardOf, drawModels, learnModels, modelChoice, nameOfModel } from "./models.js";
+import { forgetPlaces } from "./places.js";
 import { drawSliders, limitToSliders, nameOf, sliders } from "./sliders.js";
 import { Wishes } from "./wishes.js";
 import { settingsOf } from "./words.js";
 
 const K = 12;
-const OFFERED = 8;
-// As many as GET /items gives at most.
-const MOST_ITEMS = 100;
+const DIMENSIONS = 6;
 // A slider on the move asks some ten times a second, not at every pixel.
 const DEBOUNCE_MS = 80;
 
 const at = (id) => document.getElementById(id);
 const wishes = new Wishes();
 const recommending = new Inquiry();
-const searching = new Inquiry();
 const meeting = new Inquiry();
-const counting = new Inquiry();
-const naming = new Inquiry();
-let popular = [];
+const walking = new Inquiry();
 let timer = 0;
-let version = "";
+let asked = ""; // the model that the page is about, with its version
+let shown = null; // the latest answer
 
-/** Asks for everything the page lacks; what fails here is shown by `recommend`, which fails too. */
-function start() {
+/** Asks for everything the page lacks, who is there to be asked before all else. */
+async function start() {
+  showWaiting();
+  try {
+    if (!(await meet())) return;
+    if (wishes.steer.size > 0) await learnToSteer(); // an address may move what there is not
+  } catch (problem) {
+    return fail(problem);
+  }
   recommend();
-  nameChosen().catch(() => {});
-  if (popular.length > 0) return;
-  suggest().catch(() => {});
-  count().catch(() => {});
+  learn();
+}
+
+/** Learns what makes the list easier to ask for; what fails here is shown by `recommend`, which fails too. */
+function learn() {
+  const missing = [nameChosen(wishes)];
+  if (popularTitles().length === 0) missing.push(learnPopular(wishes));
+  if (!knowsDimensions()) missing.push(learnToSteer());
+  for (const lesson of missing) lesson.then(draw, () => {});
+}
+
+/** Learns which models there are; false where a newer question came in between. */
+async function meet() {
+  const answer = await meeting.ask("models");
+  if (!answer) return false;
+  learnModels(answer.models);
+  turnTo(cardOf(wishes));
+  return true;
+}
+
+/** Makes the page one about the model of a card. */
+function turnTo(card) {
+  const identity = `${card.name} ${card.version}`;
+  wishes.model = nameOfModel(card); // an address may name one that is not served any more
+  wishes.keepTo(card.controls);
+  if (identity !== asked) {
+    asked = identity;
+    walking.cancel();
+    forgetTitles();
+    forgetPlaces();
+    forgetDimensions();
+    at("search-status").dataset.idle = `${card.num_items.toLocaleString("en")} titles`;
+  }
+  write();
+  draw();
 }
 
 function tryAgain() {
@@ -55,13 +94,25 @@ const acts = {
 
 /** Shows what is asked for now, and asks for it as soon as nothing else is changed. */
 function changed() {
-  const { address } = wishes;
-  history.replaceState(null, "", address ? `#${address}` : location.pathname);
+  write();
   draw();
   showWaiting();
   recommending.cancel(); // its answer is to another question
   clearTimeout(timer);
   timer = setTimeout(recommend, DEBOUNCE_MS);
+}
+
+/** Asks another model the same; what one dimension means to it, no other knows. */
+function turned() {
+  wishes.steer.clear();
+  turnTo(cardOf(wishes));
+  changed();
+  learn();
+}
+
+function write() {
+  const { address } = wishes;
+  history.replaceState(null, "", address ? `#${address}` : location.pathname);
 }
 
 function remove(kind, item) {
@@ -70,9 +121,11 @@ function remove(kind, item) {
 }
 
 function draw() {
+  drawModels(wishes);
   drawChosen(wishes, remove);
-  drawSuggestions(popular, wishes, acts.pick);
+  drawSuggestions(popularTitles(), wishes, acts.pick);
   drawSliders(wishes);
+  drawDimensions(wishes);
   drawCategories(wishes, changed);
   at("settings").textContent = settingsOf(wishes, nameOf);
   at("untune").hidden = !wishes.tuned;
@@ -85,53 +138,37 @@ async function recommend() {
     const answer = await recommending.ask("recommend", wishes.request(K));
     if (answer) receive(answer);
   } catch (problem) {
-    if (problem.unsupported && wishes.refuse(problem.unsupported, problem.detail)) return changed();
-    showFailure(problem);
-    if (problem.retryAfterS > 0) timer = setTimeout(start, problem.retryAfterS * 1000);
+    if (problem.unsupported && wishes.refuse(problem.unsupported)) return changed();
+    fail(problem);
   }
 }
 
-function receive(answer) {
-  if (version && version !== answer.model.version) wishes.refused.clear(); // of another model
-  version = answer.model.version;
-  drawSliders(wishes);
+function fail(problem) {
+  shown = null;
+  showFailure(problem);
+  dropList(wishes);
+  clearTimeout(timer);
+  if (problem.retryAfterS > 0) timer = setTimeout(start, problem.retryAfterS * 1000);
+}
+
+async function receive(answer) {
+  shown = answer;
   showAnswer(answer, wishes, acts);
+  if (asked !== `${answer.model.name} ${answer.model.version}`) await follow().catch(() => {});
+  if (shown === answer) showMap(answer.items, wishes);
 }
 
-/** Gives a first visitor something to pick: the most popular titles. */
-async function suggest() {
-  const answer = await meeting.ask(`items?limit=${MOST_ITEMS}`);
-  popular = answer?.items ?? [];
-  learnCategories(popular);
-  draw();
+/** Learns of the bundle that has taken over: it may have other titles, controls and dimensions. */
+async function follow() {
+  wishes.steer.clear();
+  if (await meet()) learn();
 }
 
-async function count() {
-  const answer = await counting.ask("models");
-  const numItems = answer?.models[0].num_items;
-  if (numItems) at("search-status").dataset.idle = `${numItems.toLocaleString("en")} titles`;
-}
-
-/** Learns the titles of items that came as ids in an address: as candidates, they come back named. */
-async function nameChosen() {
-  const nameless = [...wishes.picks.values(), ...wishes.dislikes.values()].filter((item) => !("title" in item));
-  const ids = nameless.slice(0, MOST_ITEMS).map((item) => item.item_id);
-  if (ids.length === 0) return;
-  const answer = await naming.ask("recommend", { history: [], candidate_items: ids, k: ids.length });
-  for (const item of answer?.items ?? []) {
-    for (const chosen of [wishes.picks, wishes.dislikes]) {
-      if (chosen.has(item.item_id)) chosen.set(item.item_id, { title: "", ...item });
-    }
-  }
-  draw();
-}
-
-async function find(text) {
-  const limit = Math.min(OFFERED + wishes.picks.size, MOST_ITEMS);
-  const answer = await searching.ask(`items?query=${encodeURIComponent(text)}&limit=${limit}`);
-  const found = answer?.items ?? [];
-  learnCategories(found);
-  return found.filter((item) => !wishes.picks.has(item.item_id)).slice(0, OFFERED);
+async function learnToSteer() {
+  if (wishes.refused.has("steer")) return;
+  const path = `models/${encodeURIComponent(cardOf(wishes).name)}/dimensions?limit=${DIMENSIONS}`;
+  const answer = await walking.ask(path);
+  if (answer) learnDimensions(answer.dimensions, wishes, changed);
 }
 
 /** Takes up what an address asks for. */
@@ -139,12 +176,18 @@ function enter() {
   wishes.address = location.hash.slice(1);
   limitToSliders(wishes);
   if (wishes.tuned) at("tune").open = true;
+  if (wishes.steer.size > 0) at("steer").open = true;
   draw();
   start();
 }
 
-combobox(at("search"), at("options"), at("search-status"), { find, choose: acts.pick });
+combobox(at("search"), at("options"), at("search-status"), {
+  find: (text) => find(text, wishes),
+  choose: acts.pick,
+});
+modelChoice(wishes, turned);
 sliders(wishes, changed);
+titleMap(wishes, acts.pick);
 sharing(at("share"), at("shared"));
 steadying(document.querySelector(".ask"));
 at("clear").addEventListener("click", () => {

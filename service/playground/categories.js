@@ -22,6 +22,11 @@ export function learnCategories(items) {
   known = [...new Set([...known, ...byCount])].slice(0, MOST_SHOWN);
 }
 
+/** Forgets all of it: another model has another catalogue. */
+export function forgetCategories() {
+  known = [];
+}
+
 /** Shows a button for each category; `changed()` is told of every press. */
 export function drawCategories(wishes, changed) {
   const names = [...new Set([...known, ...wishes.categories.keys()])];

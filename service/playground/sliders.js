@@ -29,21 +29,30 @@ export function limitToSliders(wishes) {
   }
 }
 
-/** Shows where the sliders are, and why one of them cannot be moved. */
+/** Shows where the sliders are, without those that the model has nothing for. */
 export function drawSliders(wishes) {
+  const absent = CONTROLS.filter((name) => wishes.refused.has(name));
   for (const name of CONTROLS) {
     const slider = at(name);
     const value = wishes.controls.get(name);
-    const said = value > 0 ? String(value) : "off";
-    const refusal = wishes.refused.has(name) ? `Not with this model: ${wishes.refused.get(name)}.` : "";
-    if (refusal && document.activeElement === slider) at("tune").querySelector("summary").focus();
     slider.value = value;
-    slider.disabled = refusal !== "";
-    slider.setAttribute("aria-valuetext", said);
-    slider.style.setProperty("--share", (value - slider.min) / (slider.max - slider.min));
-    at(`${name}-said`).textContent = said;
-    // Only when it changes: a live region may repeat what is written again.
-    if (at(`${name}-refused`).textContent !== refusal) at(`${name}-refused`).textContent = refusal;
+    showPlace(slider, at(`${name}-said`), value > 0 ? String(value) : "off");
+    const row = slider.closest(".slider");
+    if (absent.includes(name) && row.contains(document.activeElement)) at("tune").querySelector("summary").focus();
+    row.hidden = absent.includes(name);
   }
+  const said = absent.length > 0 ? `Not with this model: ${absent.map(nameOf).join(", ")}.` : "";
+  // Only when it changes: a live region may repeat what is written again.
+  if (at("refused").textContent !== said) at("refused").textContent = said;
   at("redraw").hidden = wishes.controls.get("exploration") === 0;
+}
+
+/** Shows the place of one slider: in words, and as a bar from its zero. */
+export function showPlace(slider, said, text) {
+  const share = (value) => (value - slider.min) / (slider.max - slider.min);
+  const ends = [share(0), share(slider.valueAsNumber)];
+  slider.setAttribute("aria-valuetext", text);
+  slider.style.setProperty("--low", Math.min(...ends));
+  slider.style.setProperty("--high", Math.max(...ends));
+  said.textContent = text;
 }

@@ -45,13 +45,17 @@ export function noticeOf({ source, reason, unknown_items: unknown }, wishes) {
 
 function fallbackOf(reason, wishes) {
   const which = wishes.categories.size > 0 ? "the most popular titles of your categories" : "the most popular titles";
-  const still = [...wishes.controls.values()].some((value) => value > 0) ? " and the sliders do not move them" : "";
+  const still = wishes.slid ? " and the sliders do not move them" : "";
   return `${REASONS[reason] ?? "The model has nothing to go on"}, so these are ${which}. They do not come from the model${still}.`;
 }
+
+/** A move of a dimension, with its sign: a minus that is as wide as a plus. */
+export const signed = (offset) => (offset === 0 ? "off" : `${offset > 0 ? "+" : "−"}${Math.abs(offset)}`);
 
 /** The settings of the list in a line, to be read where they are folded away. */
 export function settingsOf(wishes, nameOf) {
   const sliders = [...wishes.controls].filter(([, value]) => value > 0).map(([name, value]) => `${nameOf(name)} ${value}`);
+  const moves = [...wishes.steer].map(([dimension, offset]) => `dimension ${dimension} ${signed(offset)}`);
   const [any, none] = ["any", "none"].map((choice) => wishes.chosen(choice).join(", "));
-  return [...sliders, any && `only ${any}`, none && `without ${none}`].filter(Boolean).join(" · ");
+  return [...sliders, ...moves, any && `only ${any}`, none && `without ${none}`].filter(Boolean).join(" · ");
 }

@@ -130,7 +130,7 @@ class _Space:
         spread_ID = (sampled_ID - mean_D) @ root_DD
         # eigh sorts by rising eigenvalue: the leading components come last.
         components_DD = torch.linalg.eigh(spread_ID.T @ spread_ID).eigenvectors
-        components_DR = components_DD[:, -_kept_dim(len(mean_D)) :]
+        components_DR = components_DD[:, -kept_dim(len(mean_D)) :]
         self._item_map_DR = (root_DD @ components_DR).float()
         self._mean_R = mean_D.float() @ self._item_map_DR
         self.query_map_DR = torch.linalg.solve_triangular(root_DD.T, components_DR, upper=True)
@@ -162,7 +162,8 @@ def _faiss() -> Any:  # noqa: ANN401 - its type stubs give the C++ signatures, n
         ) from None
 
 
-def _kept_dim(dim: int) -> int:
+def kept_dim(dim: int) -> int:
+    """Give R, the dimensions that the lists keep of vectors with the bias as one more."""
     return min(dim, max(MIN_KEPT_DIM, int(dim * KEPT_SHARE)))
 
 

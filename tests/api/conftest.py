@@ -46,7 +46,9 @@ def settings(model_dir: Path) -> Iterator[Callable[..., Settings]]:
 
     def make(**chosen: Any) -> Settings:  # noqa: ANN401 - as Settings takes them
         # No deadline to speak of: a busy machine is no failure.
-        defaults: dict[str, Any] = {"model_dir": model_dir, "device": "cpu", "threads": 1}
+        defaults: dict[str, Any] = {"device": "cpu", "threads": 1}
+        if "models_dir" not in chosen:
+            defaults["model_dir"] = model_dir
         return Settings(**defaults | {"max_k": 100, "deadline_ms": 60_000} | chosen)
 
     with pytest.MonkeyPatch.context() as environment:

@@ -29,6 +29,9 @@ async def test_every_call_has_its_answer(foldin: AsyncClient) -> None:
     kept = await foldin.add_interactions("u/1", ["i3", {"item_id": "i4", "event_id": "e"}])
     assert kept["count"] == 2
     assert (await foldin.recommend_to_user("u/1", k=2))["source"] == "model"
+    steered = await foldin.recommend_to_user("u/1", k=2, steer={"0": 10, "1": -2.5})
+    posted = await foldin.recommend(user_id="u/1", k=2, steer={"0": 10, "1": -2.5})
+    assert steered["items"] == posted["items"]
     await foldin.forget_user("u/1")
     assert (await foldin.recommend_to_user("u/1", k=2))["source"] == "popularity"
     similar = await foldin.similar("i3", k=2, categories={"any": ["Shelf 1"]})

@@ -18,6 +18,8 @@ OPERATIONS = {
     ("post", "/models/{name}/rollback"),
     ("get", "/items"),
     ("get", "/items/{item_id}/similar"),
+    ("get", "/items/map"),
+    ("get", "/models/{name}/dimensions"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/metrics"),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,30 @@ def bare_address(
         yield base_url
 
 
+@pytest.fixture(scope="session")
+def several_address(
+    write_bundle: Callable[..., Path], catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where several models answer: films by default, shades of another catalogue, and weights."""
+    path = tmp_path_factory.mktemp("several")
+    shades = replace(catalog, titles=tuple(title.replace("Silver", "Golden") for title in TITLES))
+    write_bundle(path / "films", catalog)
+    write_bundle(path / "shades", shades, "betavae", seed=1)
+    write_bundle(path / "weights", catalog, "ease")
+    with serving(models_dir=path, default_model="films") as base_url:
+        yield base_url
+
+
 @contextmanager
-def serving(model_dir: Path) -> Iterator[str]:
+def serving(model_dir: Path | None = None, **chosen: Any) -> Iterator[str]:  # noqa: ANN401 - as Settings takes them
     """Run the service on a thread; gives its address."""
+    if model_dir is not None:
+        chosen["model_dir"] = model_dir
     with pytest.MonkeyPatch.context() as patch:
         for variable in os.environ:
             if variable.upper().startswith("FOLDIN_"):
                 patch.delenv(variable)
-        app = create_app(Settings(model_dir=model_dir, device="cpu", threads=1))
+        app = create_app(Settings(device="cpu", threads=1, **chosen))
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

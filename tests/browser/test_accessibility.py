@@ -11,6 +11,7 @@ OpenPage = Callable[..., Awaitable[Page]]
 Audit = Callable[[Page], Awaitable[list[str]]]
 
 TUNED = "#pick=film-2&pick=film-9&dislike=film-5&diversity=0.5&any=Sea&none=Comedy"
+STEERED = f"{TUNED}&steer=0:1.5"
 
 
 @pytest.fixture
@@ -38,9 +39,15 @@ async def test_axe_finds_nothing_to_mend(
     )
     await page.locator("#results li").first.wait_for()
     assert await violations(page) == []
-    await page.evaluate("hash => { location.hash = hash; }", TUNED)
+    await page.evaluate("hash => { location.hash = hash; }", STEERED)
     await expect(page.locator("#status")).to_contain_text("From 2 picks")
-    await expect(page.locator("#tune")).to_have_attribute("open", "")
+    for opened in ("#tune", "#steer"):
+        await expect(page.locator(opened)).to_have_attribute("open", "")
+    await page.get_by_role("button", name="Similar to").first.click()
+    await page.locator(".near li").first.wait_for()
+    await page.get_by_text("The map as a list").click()
+    await expect(page.locator("#map-told li").first).to_be_visible()
+    await page.locator("#map").focus()
     assert await violations(page) == []
     await page.get_by_role("combobox").fill("silver")
     await page.get_by_role("option").first.wait_for()
@@ -55,21 +62,23 @@ async def test_axe_finds_nothing_to_mend_where_the_service_refuses(
     complaints: list[str],
 ) -> None:
     page = await open_page(path="#pick=film-2&exploration=1", at=linear_address)
-    await expect(page.locator("#exploration")).to_be_disabled()
+    await expect(page.locator("#refused")).to_contain_text("Not with this model")
+    await expect(page.locator("#map-none")).to_be_visible()
     assert await violations(page) == []
     page = await open_page()
+    await page.locator("#results li").first.wait_for()
     await page.route(f"{address}recommend", lambda route: route.abort())
     await page.get_by_role("button", name="Amber Lantern", exact=True).click()
     await page.get_by_role("alert").wait_for()
     assert await violations(page) == []
-    complaints.clear()  # of the two refusals
+    complaints.clear()  # of the refusal
 
 
 async def test_a_change_of_the_list_is_said_to_those_who_do_not_see_it(page: Page) -> None:
     said = page.get_by_role("status").filter(has_text="picks in")
     await expect(said).to_contain_text("First: Amber Island.")
-    await page.get_by_role("button", name="Amber Lantern", exact=True).click()
     before = set(await page.locator("#results [data-slot=label]").all_text_contents())
+    await page.get_by_role("button", name="Amber Lantern", exact=True).click()
     said = page.get_by_role("status").filter(has_text="From 1 pick in")
     await said.wait_for()
     after = await page.locator("#results [data-slot=label]").all_text_contents()
@@ -91,7 +100,8 @@ async def test_tab_goes_from_the_search_over_the_settings_to_the_list(
         way.append(await focused(page))
     assert [stop for index, stop in enumerate(way) if way[index - 1] != stop] == [
         "search", "clear", "picks", "dislikes", "suggestions", "tune", "diversity", "exploration",
-        "popularity_penalty", "category-chips", "untune", "dislike", "add",
+        "popularity_penalty", "calibration", "steer", "category-chips", "untune", "like", "dislike",
+        "add",
     ]  # fmt: skip
 
 

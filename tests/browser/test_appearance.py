@@ -61,10 +61,21 @@ async def pick_and_search(page: Page) -> None:
     await page.get_by_role("option").first.wait_for()
 
 
+async def unfold(page: Page) -> None:
+    """Show what is folded away: dimensions, similar titles, the map as a list."""
+    await page.locator("#steer").evaluate("steer => { steer.open = true; }")
+    await page.locator(".like").first.click()
+    await page.locator(".near li").first.wait_for()
+    await page.get_by_text("The map as a list").click()
+    await page.locator("#map-told li").first.wait_for()
+    await page.locator("#map").focus()
+
+
 @pytest.mark.parametrize("width", [360, 375, 768, 1280])
 async def test_nothing_is_wider_than_the_screen(open_page: OpenPage, width: int) -> None:
     page = await open_page(viewport={"width": width, "height": 740})
     await pick_and_search(page)
+    await unfold(page)
     assert await page.evaluate("document.documentElement.scrollWidth") == width
     box = await page.get_by_role("button", name="Remove The Surprisingly").bounding_box()
     assert box is not None
@@ -79,6 +90,8 @@ async def test_every_text_stands_out_from_what_is_behind_it(
     await page.locator("#notice:visible").wait_for()
     contrasts = await page.evaluate(CONTRASTS)
     await pick_and_search(page)
+    contrasts |= await page.evaluate(CONTRASTS)
+    await unfold(page)
     contrasts |= await page.evaluate(CONTRASTS)
     assert len(contrasts) > 40
     assert {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}

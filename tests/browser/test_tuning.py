@@ -187,7 +187,7 @@ async def test_one_button_leads_back_to_the_list_of_the_model(page: Page) -> Non
     await settled(page)
     assert await shown(page) == await answered(page)
     await expect(page.get_by_role("slider", name="Diversity")).to_have_value("0")
-    await expect(page.locator("#tune summary")).to_be_focused()
+    await expect(page.locator("#tune > summary")).to_be_focused()
 
 
 async def test_an_answer_to_older_settings_is_never_shown(page: Page, address: str) -> None:
@@ -233,35 +233,36 @@ async def test_an_answer_that_comes_while_a_slider_still_moves_is_not_shown(
     assert await shown(page) == before
 
 
-@pytest.mark.parametrize(
-    ("control", "need"), [("Exploration", "a posterior"), ("Diversity", "vectors of items")]
-)
-async def test_a_slider_that_the_model_has_nothing_for_stops_and_says_why(
-    open_page: OpenPage, linear_address: str, complaints: list[str], control: str, need: str
+async def test_what_the_model_has_nothing_for_is_not_offered_and_is_said(
+    open_page: OpenPage, linear_address: str
 ) -> None:
     page = await open_page(at=linear_address, viewport={"width": 1280, "height": 800})
     await pick_three(page)
-    slider = page.get_by_role("slider", name=control)
-    await slider.focus()
-    await page.keyboard.press("ArrowRight")
-    await expect(slider).to_be_disabled()
-    await expect(slider).to_have_accessible_description(
-        re.compile(f"Not with this model: .* needs {need}")
+    for name in ("Diversity", "Exploration"):
+        await expect(page.get_by_role("slider", name=name)).to_be_hidden()
+    await expect(page.get_by_role("slider", name="Popularity penalty")).to_be_visible()
+    await expect(page.get_by_role("slider", name="Calibration")).to_be_visible()
+    await expect(page.locator("#steer")).to_be_hidden()
+    await expect(page.locator("#refused")).to_have_text(
+        "Not with this model: diversity, exploration."
     )
-    await expect(page.locator("#tune summary")).to_be_focused()
-    await settled(page)
     assert await shown(page) == await answered(page)
-    await expect(page.get_by_role("slider", name="Popularity penalty")).to_be_enabled()
-    assert "422" in complaints.pop()
 
 
-async def test_a_link_does_not_ask_again_for_what_was_refused(
-    open_page: OpenPage, linear_address: str, complaints: list[str]
+async def test_calibration_moves_the_list(page: Page) -> None:
+    await pick_three(page)
+    await page.get_by_role("slider", name="Calibration").fill("0.9")
+    await settled(page)
+    assert await shown(page) == await answered(page, calibration=0.9)
+    assert await shown(page) != await answered(page)
+
+
+async def test_a_link_does_not_ask_for_what_the_model_has_nothing_for(
+    open_page: OpenPage, linear_address: str
 ) -> None:
-    page = await open_page(at=linear_address, path="#pick=film-2&exploration=1")
-    await expect(page.locator("#exploration")).to_be_disabled()
+    page = await open_page(at=linear_address, path="#pick=film-2&exploration=1&steer=0:2")
+    await expect(page.locator("#status")).to_contain_text("From 1 pick in")
     await expect(page).to_have_url(f"{linear_address}#pick=film-2")
-    assert "422" in complaints.pop()
     await page.evaluate("location.hash = 'pick=film-3&exploration=1'")
     await expect(page.locator("#picks")).to_have_text(re.compile("Amber Lantern"))
     await settled(page)
@@ -269,16 +270,43 @@ async def test_a_link_does_not_ask_again_for_what_was_refused(
     await expect(page.locator("#exploration")).to_have_value("0")
 
 
+@pytest.mark.parametrize("control", ["Diversity", "Dimension"])
+async def test_a_control_that_is_refused_all_the_same_goes_away(
+    page: Page, address: str, complaints: list[str], control: str
+) -> None:
+    """Another model may have taken over since the page asked what this one can do."""
+    field = {"Diversity": "diversity", "Dimension": "steer"}[control]
+
+    async def refuse(route: Route) -> None:
+        if field not in json.loads(route.request.post_data or ""):
+            await route.continue_()
+            return
+        problem = {"type": "/problems/unsupported-control", "title": "No", "pointer": f"/{field}"}
+        await route.fulfill(status=422, json=problem, content_type="application/problem+json")
+
+    await pick_three(page)
+    await page.route(f"{address}recommend", refuse)
+    await page.locator("#steer").evaluate("steer => { steer.open = true; }")
+    slider = page.get_by_role("slider", name=control).first
+    await slider.focus()
+    await page.keyboard.press("ArrowRight")
+    await expect(slider).to_be_hidden()
+    await expect(page.locator("#tune > summary")).to_be_focused()
+    await settled(page)
+    assert await shown(page) == await answered(page)
+    assert "422" in complaints.pop()
+
+
 async def test_a_model_that_knows_no_likeness_still_hides_what_is_disliked(
-    open_page: OpenPage, linear_address: str, complaints: list[str]
+    open_page: OpenPage, linear_address: str
 ) -> None:
     page = await open_page(at=linear_address)
     await pick_three(page)
     first = (await shown(page))[0]
     await page.get_by_role("button", name=f"Dislike {first}", exact=True).click()
     await expect(page.locator("#notice")).to_contain_text("only stay off the list themselves")
+    await settled(page)
     assert first not in await shown(page)
-    assert "422" in complaints.pop()
 
 
 async def test_a_catalogue_without_categories_and_titles_offers_none(

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 NGINX = ROOT / "docker/nginx"
 CONFIGURATION = (NGINX / "nginx.conf").read_text()
 SCALE = yaml.safe_load((ROOT / "docker/compose.scale.yaml").read_text())
-WAIT_S = 10.0
+WAIT_S = 30.0
 LOOK_S = 0.03
 
 # In the place of the real ones; FAKES is a folder. Each answers out of a file there.

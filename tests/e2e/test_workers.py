@@ -124,3 +124,33 @@ def test_forked_workers_may_have_several_threads_and_end_when_their_parent_is_ki
     running.process.wait(WAIT_S)
     until(lambda: is_refused(running.port))
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def test_workers_agree_on_each_of_several_models(
+    write_bundle: Callable[..., Path], service_process: StartServer, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    for seed, name in enumerate(["one", "two"]):
+        write_bundle(models / name, 50, seed=seed)
+    running = service_process(
+        models_dir=models, workers=2, split="one=1,two=1", shadow="two", reload_poll_s=0.1
+    )
+
+    def versions() -> dict[str, dict[str, int]]:
+        cards = httpx.get(f"{running.url}/models").json()["models"]
+        return {card["name"]: card["workers"] for card in cards}
+
+    before = versions()
+    assert [list(workers.values()) for workers in before.values()] == [[2], [2]]
+    variants = {
+        user: httpx.post(f"{running.url}/recommend", json={"user_id": user}).json()["variant"]
+        for user in [f"u{number}" for number in range(8)] * 3  # by either worker
+    }
+    assert set(variants.values()) == {"one", "two"}
+
+    write_bundle(models / "two", 50, seed=5)
+    until(lambda: versions()["two"] != before["two"] and set(versions()["two"].values()) == {2})
+    assert versions()["one"] == before["one"]
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(WAIT_S) == 0
+    assert "Traceback" not in running.log.read_text()

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from service import checkpoint
-from service.deployment import Deployment
+from service.deployment import Deployment, Loader
+from service.fleet import Fleet
 from service.inference.batcher import Batcher
 from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.store import UserRecord
+from service.limits import Limits
 from service.recommendation import HistoryEntry, PostedHistory, Query, Recommendation
-from service.recommender import Limits, Recommender
+from service.recommender import Recommender
 from service.telemetry import Telemetry
 
 NUM_ITEMS = 120
@@ -214,7 +216,7 @@ async def answered(bundle: Path, cases: Sequence[Case]) -> list[Recommendation]:
     telemetry = Telemetry()
     batcher = Batcher(32, 1000, 1.0, telemetry, lambda: 0.0)
     recommender = Recommender(
-        Deployment.open(bundle, torch.device("cpu"), telemetry),
+        Fleet.of_one(Deployment.open(bundle, Loader(torch.device("cpu"), telemetry))),
         batcher,
         DictStore(),
         telemetry,

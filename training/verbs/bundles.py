@@ -8,6 +8,7 @@ import typer
 from service import canaries, checkpoint
 from service.__main__ import serve as run_service
 from service.device import pick_device
+from service.model_folder import has_model
 from service.ranker import ModelRanker
 from service.settings import Settings
 from training.posterior import active_kl
@@ -38,14 +39,20 @@ def verify(path: CheckpointArgument, device: DeviceOption = "auto") -> None:
 
 
 def serve(
-    model_dir: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory or bundle.")],
+    models: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Model directory, bundle, or a folder of several."),
+    ],
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute.")] = None,
 ) -> None:
-    """Serve a model directory; what is not said here comes from FOLDIN_ variables."""
+    """Serve one model, or each of a folder; what is not said here comes from FOLDIN_ variables."""
     given = {"host": host, "port": port, "workers": workers, "device": device}
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    run_service(Settings(model_dir=model_dir, **chosen))
+    if has_model(models):
+        run_service(Settings(model_dir=models, models_dir=None, **chosen))
+    else:
+        run_service(Settings(models_dir=models, **chosen))

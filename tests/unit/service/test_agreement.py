@@ -51,7 +51,8 @@ def test_workers_are_counted_by_version_until_they_end(
     assert agreement.versions() == {"v1": 1, "v2": 1}
 
 
-def test_a_turn_comes_after_the_other(agreement: Agreement) -> None:
-    for _ in range(2):
-        with agreement.turn():
+def test_a_turn_comes_after_the_other_of_whatever_model(tmp_path: Path) -> None:
+    for name in "one", "other", "one":
+        with Agreement(tmp_path / "agreements" / name).turn():
             pass
+    assert (tmp_path / "agreements" / "turn").exists()

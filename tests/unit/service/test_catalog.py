@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.catalog import UNKNOWN_ITEM, Catalog
 from service.errors import CheckpointCorruptError
@@ -37,6 +39,34 @@ def test_search_wants_every_word_in_any_case_and_puts_popular_items_first(
     assert catalog.search("s", limit=2) == [1, 0]
     assert catalog.search("nothing like it", limit=5) == []
     assert catalog.search(" ", limit=2) == [1, 0]
+
+
+@given(
+    titles=st.lists(st.text("abßİ \n", max_size=6), min_size=1, max_size=12),
+    words=st.lists(st.text("abßİ", min_size=1, max_size=2), min_size=1, max_size=3),
+    limit=st.integers(1, 12),
+)
+def test_search_finds_what_a_look_at_each_title_finds(
+    titles: list[str], words: list[str], limit: int
+) -> None:
+    popularity_I = np.arange(len(titles)) % 3
+    ids = tuple(map(str, range(len(titles))))
+    catalog = Catalog(ids, tuple(titles), ((),) * len(titles), popularity_I)
+    folded = [word.casefold() for word in words]
+    expected = [
+        int(index)
+        for index in catalog.by_popularity_I
+        if all(word in titles[index].casefold() for word in folded)
+    ]
+    assert catalog.search(" ".join(words), limit) == expected[:limit]
+
+
+def test_items_of_the_same_categories_share_them() -> None:
+    rows = (("a", "b"), ("c",), ("a", "b"), ())
+    catalog = Catalog(tuple("wxyz"), ("",) * 4, rows, np.zeros(4, dtype=np.int64))
+    again = Catalog.from_json(catalog.to_json())
+    assert again.categories == rows
+    assert again.categories[0] is again.categories[2]
 
 
 def test_a_catalogue_survives_the_file(catalog: Catalog) -> None:

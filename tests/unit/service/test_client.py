@@ -58,12 +58,16 @@ def test_ids_keep_their_slashes_and_options_become_parameters() -> None:
         client.recommend_to_user(
             "a/b?ü", k=3, exclude_seen=False, categories={"any": ["x", "y"], "none": ["z"]}
         )
+        client.recommend_to_user("u", steer={"3": -1.5, "12": 1e-7})
         client.similar("../c", model="films")
     assert seen[0].raw_path == (
         b"/prefix/users/a%2Fb%3F%C3%BC/recommendations?k=3&exclude_seen=false"
         b"&categories_any=x&categories_any=y&categories_none=z"
     )
-    assert seen[1].raw_path == b"/prefix/items/..%2Fc/similar?model=films"
+    assert seen[1].raw_path == (
+        b"/prefix/users/u/recommendations?steer=3%3A-1.500000&steer=12%3A0.000000"
+    )
+    assert seen[2].raw_path == b"/prefix/items/..%2Fc/similar?model=films"
 
 
 def test_a_problem_is_raised_with_all_that_the_service_says() -> None:

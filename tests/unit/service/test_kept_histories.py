@@ -12,14 +12,16 @@ import torch
 from safetensors.numpy import load_file
 
 from service import checkpoint
-from service.deployment import Deployment
+from service.deployment import Deployment, Loader
 from service.errors import CheckpointCorruptError
+from service.fleet import Fleet
 from service.inference.batcher import Batcher
 from service.latents.memory_store import MemoryStore
 from service.latents.redis_store import RedisStore
 from service.latents.store import LatentStore
+from service.limits import Limits
 from service.recommendation import HistoryEntry, PostedHistory, Query, Recommendation
-from service.recommender import Limits, Recommender
+from service.recommender import Recommender
 from service.telemetry import Telemetry
 
 NUM_ITEMS = 30
@@ -44,11 +46,11 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[LatentStore]:
 @asynccontextmanager
 async def running(model_dir: Path, store: LatentStore) -> AsyncIterator[Recommender]:
     telemetry = Telemetry()
-    deployment = Deployment.open(model_dir, torch.device("cpu"), telemetry)
+    deployment = Deployment.open(model_dir, Loader(torch.device("cpu"), telemetry))
     batcher = Batcher(8, 100, 5.0, telemetry, time.monotonic)
     batcher.start()
     limits = Limits(max_history=100, max_k=100)
-    yield Recommender(deployment, batcher, store, telemetry, limits)
+    yield Recommender(Fleet.of_one(deployment), batcher, store, telemetry, limits)
     await batcher.close()
 
 
@@ -97,7 +99,7 @@ async def test_what_is_kept_is_the_liked_items_and_their_weights(
     tiny_bundle: TinyBundle, store: LatentStore
 ) -> None:
     async with running(tiny_bundle("edlae", positive_threshold=4), store) as recommender:
-        served = recommender.deployment.served(None)
+        served = recommender.fleet.served(None)
         assert served.retriever_name == "item-item"
         assert served.kept_dim is None
         await recommender.recommend(query(HISTORY, user_id="kept"))
@@ -120,7 +122,7 @@ async def test_a_user_of_whom_nothing_is_kept_gets_labelled_popularity(
 
 async def test_a_low_rank_model_keeps_latents(tiny_bundle: TinyBundle, store: LatentStore) -> None:
     async with running(tiny_bundle("elsa"), store) as recommender:
-        served = recommender.deployment.served(None)
+        served = recommender.fleet.served(None)
         assert (served.retriever_name, served.kept_dim) == ("exact", 6)
         posted = await recommender.recommend(query(HISTORY))
         kept = await recommender.recommend(query(None))

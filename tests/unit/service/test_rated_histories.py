@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from service.autoencoders.rating_scale import RatingScale
-from service.deployment import Deployment
+from service.deployment import Deployment, Loader
+from service.fleet import Fleet
 from service.histories import History, HistoryBatch
 from service.inference.batcher import Batcher
 from service.latents.memory_store import MemoryStore
+from service.limits import Limits
 from service.recommendation import HistoryEntry, PostedHistory, Query
-from service.recommender import Limits, Recommender
+from service.recommender import Recommender
 from service.telemetry import Telemetry
 
 NUM_ITEMS = 30
@@ -42,16 +44,16 @@ async def running(deployment: Deployment) -> AsyncIterator[Recommender]:
     batcher.start()
     store = MemoryStore(capacity=10, ttl_s=60, clock=time.monotonic)
     limits = Limits(max_history=100, max_k=100)
-    yield Recommender(deployment, batcher, store, telemetry, limits)
+    yield Recommender(Fleet.of_one(deployment), batcher, store, telemetry, limits)
     await batcher.close()
 
 
 def opened(bundle: Path) -> Deployment:
-    return Deployment.open(bundle, torch.device("cpu"), Telemetry())
+    return Deployment.open(bundle, Loader(torch.device("cpu"), Telemetry()))
 
 
 def predicted_I(deployment: Deployment) -> np.ndarray:
-    model = deployment.served(None).checkpoint.model
+    model = deployment.current.checkpoint.model
     query_BH = model.queries(model.encode(HistoryBatch.from_rows([READ]))).double()
     score_BI = query_BH @ model.item_vectors_IH.double().T + model.item_bias_I.double()
     scores: np.ndarray = score_BI[0].numpy()
@@ -59,10 +61,10 @@ def predicted_I(deployment: Deployment) -> np.ndarray:
 
 
 def test_a_served_model_of_ratings_knows_its_scale(bundle: Path, tiny_bundle: TinyBundle) -> None:
-    served = opened(bundle).served(None)
+    served = opened(bundle).current
     assert served.rating_scale == RatingScale(-10, 10, 1, 5)
     assert served.positive_threshold is None
-    assert opened(tiny_bundle("multvae")).served(None).rating_scale is None
+    assert opened(tiny_bundle("multvae")).current.rating_scale is None
 
 
 async def test_a_list_is_ranked_by_predicted_ratings_and_hides_what_is_rated(bundle: Path) -> None:

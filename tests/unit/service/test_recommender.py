@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.deployment import Deployment
+from service.deployment import Deployment, Loader
 from service.errors import (
     EmptyHistoryError,
     HistoryTooLongError,
@@ -22,11 +22,13 @@ from service.errors import (
     UnknownModelError,
     UnknownUserError,
 )
+from service.fleet import Fleet
 from service.inference.batcher import Batcher
 from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.store import UserRecord
+from service.limits import Limits
 from service.recommendation import HistoryEntry, PostedHistory, Query, Reason, Recommendation
-from service.recommender import Limits, Recommender
+from service.recommender import Recommender
 from service.retrieval.base import Wanted
 from service.retrieval.popularity import most_popular
 from service.telemetry import Telemetry
@@ -86,10 +88,12 @@ class Bench:
         numbers = iter(range(1_000_000))
         self.telemetry = Telemetry()
         self.store = FakeStore()
-        self.deployment = Deployment.open(model_dir, torch.device("cpu"), self.telemetry)
+        self.fleet = Fleet.of_one(
+            Deployment.open(model_dir, Loader(torch.device("cpu"), self.telemetry))
+        )
         self.batcher = Batcher(8, 100, 5.0, self.telemetry, lambda: 0.0)
         self.recommender = Recommender(
-            self.deployment,
+            self.fleet,
             self.batcher,
             self.store,
             self.telemetry,
@@ -116,7 +120,7 @@ def ids(answer: Recommendation) -> list[str]:
 
 
 def popular(bench: Bench, k: int, hidden: Sequence[int] = ()) -> list[int]:
-    catalog = bench.deployment.served(None).catalog
+    catalog = bench.fleet.served(None).catalog
     wanted = Wanted(k, np.array(hidden, dtype=np.int64))
     return [int(index) for index in most_popular(catalog, wanted).item_index_K]
 
@@ -142,7 +146,7 @@ async def bench(tiny_bundle: TinyBundle) -> AsyncIterator[Bench]:
 
 async def test_a_posted_history_is_answered_by_the_model(bench: Bench) -> None:
     answer = await bench.ask("i3", "i4")
-    served = bench.deployment.served(None)
+    served = bench.fleet.served(None)
     assert (answer.source, answer.reason, answer.cache) == ("model", "", "bypass")
     assert (answer.model_name, answer.model_version) == ("multvae", served.version)
     assert answer.catalog is served.catalog
@@ -174,7 +178,7 @@ async def test_every_list_has_an_id_of_its_own(bench: Bench) -> None:
     answers = [await bench.ask("i3"), await bench.ask()]
     assert [answer.recommendation_id for answer in answers] == ["list-0", "list-1"]
     by_default = Recommender(
-        bench.deployment, bench.batcher, bench.store, bench.telemetry, bench.recommender.limits
+        bench.fleet, bench.batcher, bench.store, bench.telemetry, bench.recommender.limits
     )
     drawn = {(await by_default.recommend(query("i3"))).recommendation_id for _ in range(3)}
     assert len(drawn) == 3
@@ -262,7 +266,7 @@ async def test_a_posted_history_is_kept_for_its_user(bench: Bench) -> None:
     answer = await bench.ask("i4", "i3", HistoryEntry("i5", 1), "x", user_id="u")
     assert answer.cache == "bypass"
     assert bench.store.calls == ["put"]
-    digest = bench.deployment.served(None).digest
+    digest = bench.fleet.served(None).digest
     record = bench.store.records["u", digest]
     assert (record.user_id, record.model_digest) == ("u", digest)
     assert record.liked_N.tolist() == [3, 4]

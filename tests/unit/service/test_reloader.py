@@ -14,7 +14,7 @@ from service.agreement import Agreement
 from service.deployment import Deployment, Loader, Served
 from service.errors import CheckpointDigestError, CheckpointMissingError, ReloadRefusedError
 from service.model_folder import bundle_at, digest_at, fingerprint
-from service.reloader import Reloader, make_sure_of_end
+from service.reloader import Reloader, make_sure_of_end, reload_when
 from service.telemetry import Telemetry
 
 CPU = torch.device("cpu")
@@ -77,20 +77,21 @@ def test_a_cycle_that_keeps_a_frozen_model_is_collected(caplog: pytest.LogCaptur
     assert caplog.messages == ["a model that was let go is collected"]
 
 
-async def test_a_request_that_came_before_the_model_was_there_is_served(
+async def test_a_request_that_came_before_the_models_were_there_is_served_by_all(
     bundles: list[Path],
 ) -> None:
     deployment, reloader = opened(bundles[0].parent)
+    other, its = opened(bundles[0].parent)
     asked = asyncio.Event()
     asked.set()
     point_at(bundles[1])
-    running = asyncio.create_task(reloader.run(asked, 0))
+    running = asyncio.create_task(reload_when(asked, [reloader, its]))
     for _ in range(500):
-        if deployment.current.version == bundles[1].name:
+        if other.current.version == bundles[1].name:
             break
         await asyncio.sleep(0.01)
     running.cancel()
-    assert deployment.current.version == bundles[1].name
+    assert deployment.current.version == other.current.version == bundles[1].name
     assert not asked.is_set()
 
 

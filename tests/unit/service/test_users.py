@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.deployment import Deployment
+from service.deployment import Deployment, Loader
 from service.errors import (
     HistoryTooLongError,
     LatentStoreError,
@@ -19,12 +19,14 @@ from service.errors import (
     UnknownModelError,
 )
 from service.evidence import Evidence
+from service.fleet import Fleet
 from service.inference.batcher import Batcher
 from service.latents.kept_history import Event, KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.store import UserRecord
+from service.limits import Limits
 from service.recommendation import PostedHistory, Query, Recommendation
-from service.recommender import Limits, Recommender
+from service.recommender import Recommender
 from service.telemetry import Telemetry
 from service.users import Users
 
@@ -81,10 +83,12 @@ class Bench:
     def __init__(self, model_dir: Path) -> None:
         self.telemetry = Telemetry()
         self.store = FailingStore()
-        deployment = Deployment.open(model_dir, torch.device("cpu"), self.telemetry)
+        deployment = Deployment.open(model_dir, Loader(torch.device("cpu"), self.telemetry))
         self.batcher = Batcher(8, 100, 60.0, self.telemetry, lambda: 0.0)
         limits = Limits(max_history=5, max_k=50)
-        self.recommender = Recommender(deployment, self.batcher, self.store, self.telemetry, limits)
+        self.recommender = Recommender(
+            Fleet.of_one(deployment), self.batcher, self.store, self.telemetry, limits
+        )
         self.users = Users(self.recommender)
 
     async def list_of(self, user_id: str) -> Recommendation:
@@ -174,7 +178,7 @@ async def test_what_is_kept_but_could_not_be_encoded_is_encoded_by_the_next_list
 async def test_a_list_that_is_made_while_events_come_is_not_kept_for_after_them(
     bench: Bench,
 ) -> None:
-    served = bench.recommender.deployment.served(None)
+    served = bench.recommender.fleet.served(None)
     latent_D = np.zeros(4, dtype=np.float32)
     history = await bench.store.append("anna", events("i1"), 5)
     before = Evidence.remembered(history, served).record("anna", served.digest, latent_D)

@@ -19,7 +19,8 @@ MAX_HISTORY = 6
 TEXTS = [
     '"i1"', '""', '"\\ud83d\\ude00"', '"\\ud800"', '"\\ud800\\u0041"', '"\\udc00\\ud800"',
     '"\\ud800\\ud800"', '"\\ud800\\n"', '"\\u0000"', '"\\x"', '"a\x01"', '"a\x00"', '"\x7f"',
-    '"\u2028"', '"5"', '"ignore"', '"error"', '"warn"', '"i\\u0031"', "'i1'", '"open',
+    '"\u2028"', '"5"', '"0"', '"07"', '"99999"', '"100000"', '"\u0663"', '"1\\n"',
+    '"ignore"', '"error"', '"warn"', '"i\\u0031"', "'i1'", '"open',
     *(f'"{letters}"' for letters in ("u" * 256, "u" * 257, "ä" * 128, "ä" * 129)),
 ]  # fmt: skip
 NUMBERS = [
@@ -58,6 +59,10 @@ PLACES = (
     '{"user_id":"u","calibration":%s}',
     '{"user_id":"u","exploration":%s}',
     '{"user_id":"u","seed":%s}',
+    '{"user_id":"u","steer":%s}',
+    '{"user_id":"u","steer":{"3":%s}}',
+    '{"user_id":"u","steer":{"3":1,%s:-2}}',
+    '{"user_id":"u","steer":{"3":1,"03":-2,"3":%s}}',
     '{"user_id":"u","explain":%s}',
     '{"user_id":"u","model":%s}',
     '{"user_id":"u","else":%s}',
@@ -107,6 +112,7 @@ bodies = objects(
         "dislikes": lists(ids),
         "diversity": numbers,
         "seed": numbers,
+        "steer": objects({"0": numbers, "12": numbers, "100000": numbers, "-1": numbers}),
         "explain": flags,
         "model": scalars,
     }
@@ -165,6 +171,7 @@ def test_no_bytes_mean_anything_to_the_fast_way_alone(content: bytes) -> None:
         {"history": [], "exclude_items": [1, "i2"], "exclude_seen": False, "fallback": False},
         {"user_id": "u", "on_unknown": "error", "model": "films"},
         {"history": ["i1"], "dislikes": [2], "diversity": 1, "exploration": 0.5, "seed": 7},
+        {"history": ["i1"], "steer": {"0": 1.5, "17": -2}},
         {"history": ["i1"], "candidate_items": ["i2", 3], "categories": {"any": ["a"], "none": []}},
     ],
 )

@@ -1,5 +1,6 @@
 """Lines of a body, whatever the pieces in which it arrives."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -55,6 +56,22 @@ async def test_blank_lines_are_no_rows() -> None:
 async def test_a_caller_who_leaves_within_the_body_is_noticed() -> None:
     reading = lines_of(sender([b"a\nb"], leaves=True), MAX_BYTES)
     assert await anext(reading) == b"a"
+    with pytest.raises(ClientDisconnect):
+        await anext(reading)
+
+
+async def test_a_line_that_is_left_half_sent_ends_the_stream_and_a_pause_between_lines_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.api.lines.BODY_TIMEOUT_S", 0.02)
+    pieces = iter([b"a\n", b"b\nhal", b"f"])
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.1)
+        return {"type": "http.request", "body": next(pieces), "more_body": True}
+
+    reading = lines_of(receive, MAX_BYTES)
+    assert [await anext(reading), await anext(reading)] == [b"a", b"b"]
     with pytest.raises(ClientDisconnect):
         await anext(reading)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from service.autoencoders.traversal import traverse
+from service.autoencoders.traversal import steered, traverse
 from service.autoencoders.variational import VariationalAutoencoder
 from service.checkpoint import build_model
 from service.histories import History
@@ -98,3 +98,26 @@ def test_one_dimension_moves_and_the_others_stay(
 def test_a_dimension_that_is_not_there_is_refused(dimension: int) -> None:
     with pytest.raises(IndexError, match=f"dimension {dimension} of a latent with 5"):
         traverse(np.zeros(5, dtype=np.float32), dimension, [0.0])
+
+
+@given(
+    arrays(np.float32, (2, 6), elements=st.floats(-50, 50, width=32)),
+    st.dictionaries(st.integers(0, 5), st.floats(-10, 10)),
+)
+def test_steering_is_a_walk_along_each_dimension_in_turn(
+    latents_BD: NDArray[np.float32], moves: dict[int, float]
+) -> None:
+    given_BD = torch.from_numpy(latents_BD.copy())
+    moved_BD = steered(given_BD, tuple(moves.items()))
+    expected_BD = latents_BD.copy()
+    for dimension, offset in moves.items():
+        for row, latent_D in enumerate(expected_BD):
+            (expected_BD[row],) = traverse(latent_D, dimension, [offset])
+    np.testing.assert_array_equal(moved_BD.numpy(), expected_BD)
+    np.testing.assert_array_equal(given_BD.numpy(), latents_BD)
+    np.testing.assert_array_equal(steered(given_BD[1], tuple(moves.items())), moved_BD[1])
+
+
+def test_steering_along_a_dimension_that_is_not_there_is_refused() -> None:
+    with pytest.raises(IndexError):
+        steered(torch.zeros(2, 5), ((5, 1.0),))

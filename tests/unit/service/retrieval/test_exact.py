@@ -118,9 +118,44 @@ def test_both_ways_to_gather_vectors_give_the_same_scores(
         torch.testing.assert_close(gather(vectors_IH, query_BH, item_BC), expected_BC)
 
 
+@pytest.mark.parametrize("at_a_time", [7, 50, 1_024])
+def test_scores_and_norms_of_all_items_are_those_of_one_product(
+    at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_scores, "DOUBLED_AT_A_TIME", at_a_time)
+    torch.manual_seed(0)
+    vectors_IH, bias_I, query_H = torch.randn(50, 8), torch.randn(50), torch.randn(8)
+    scores = item_scores.ItemScores(vectors_IH, bias_I)
+    expected_I = vectors_IH.double() @ query_H.double() + bias_I
+    torch.testing.assert_close(scores.of_all(query_H), expected_I)
+    reach_B = query_H.double().norm() * vectors_IH.double().norm(dim=1).max() + bias_I.abs().max()
+    torch.testing.assert_close(scores.reach_B(query_H[None])[0], reach_B)
+
+
 def test_the_popular_list_skips_what_is_hidden() -> None:
     catalog = Catalog(("a", "b", "c"), ("", "", ""), ((), (), ()), np.array([2, 7, 2]))
     top = most_popular(catalog, wanted(5, [1]))
     assert top.item_index_K.tolist() == [0, 2]
     assert top.score_K.tolist() == [2, 2]
     assert most_popular(catalog, wanted(1, [])).item_index_K.tolist() == [1]
+
+
+@given(
+    popularity=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    hidden=st.sets(st.integers(0, 39)),
+    filtered=st.none() | st.sets(st.integers(0, 39)),
+    k=st.integers(1, 50),
+)
+def test_the_popular_list_is_the_head_of_the_whole_order_however_much_is_hidden(
+    popularity: list[int], hidden: set[int], filtered: set[int] | None, k: int
+) -> None:
+    items = range(len(popularity))
+    blank = ("",) * len(popularity)
+    catalog = Catalog(tuple(map(str, items)), blank, ((),) * len(popularity), np.array(popularity))
+    shown_I = None if filtered is None else np.array([item in filtered for item in items])
+    hidden_N = np.array([item for item in hidden if item in items], dtype=np.int64)
+    top = most_popular(catalog, Wanted(k, hidden_N, shown_I))
+    order = sorted(items, key=lambda item: (-popularity[item], item))
+    eligible = [i for i in order if i not in hidden and (filtered is None or i in filtered)]
+    assert top.item_index_K.tolist() == eligible[:k]
+    assert top.score_K.tolist() == [popularity[item] for item in eligible[:k]]

@@ -129,10 +129,26 @@ def test_the_integer_product_is_exact_at_its_extremes() -> None:
     sign_IH = torch.randint(0, 2, (70, 130), generator=generator) * 2.0 - 1
     query_BH = torch.randint(0, 2, (5, 130), generator=generator) * 2.0 - 1
     items = QuantizedItems.of(sign_IH, largest)
-    assert np.abs(items.weight_IH).min() == largest
+    assert np.abs(items.weight_HI).min() == largest
     found = IntegerSearch(items, sign_IH, torch.zeros(70), threads=1)(query_BH, NOTHING, count=1)
     # Nothing was lost in rounding to integers, so the bound is the product itself.
     torch.testing.assert_close(found.bound_BI, query_BH @ sign_IH.T, rtol=1e-4, atol=1e-3)
+
+
+def test_rounding_some_items_at_a_time_rounds_each_as_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors_IH = torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
+    at_once = QuantizedItems.of(vectors_IH, 127)
+    monkeypatch.setattr(integer_search, "ROUNDED_AT_A_TIME", 16)
+    in_parts = QuantizedItems.of(vectors_IH, 127)
+    assert in_parts.weight_HI.tobytes() == at_once.weight_HI.tobytes()
+    assert in_parts.scale_I.tobytes() == at_once.scale_I.tobytes()
+    assert in_parts.weight_norm == at_once.weight_norm
+    assert in_parts.left_norm == at_once.left_norm
+    rounded_IH = at_once.weight_HI.T * at_once.scale_I[:, None]
+    error_I = np.linalg.norm(vectors_IH.numpy() - rounded_IH, axis=1) / at_once.scale_I
+    assert error_I.max() == pytest.approx(at_once.left_norm, rel=1e-4)
 
 
 @pytest.mark.parametrize("num_items", [5, 40, 1000, 1029])

@@ -1,0 +1,100 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.agreement import Agreement
+from service.deployment import Loader
+from service.errors import CheckpointMissingError, SettingsError
+from service.lineup import Lineup, Place
+from service.settings import Settings
+from service.split import Split
+from service.telemetry import Telemetry
+
+WriteBundle = Callable[..., Path]
+
+
+@pytest.fixture
+def models_dir(write_bundle: WriteBundle, tmp_path: Path) -> Path:
+    """Two model directories, a bundle, and what is none of them."""
+    models = tmp_path / "models"
+    for seed, name in enumerate(["new", "old"]):
+        write_bundle(models / name, 20, seed=seed)
+    bundle = write_bundle(tmp_path / "elsewhere", 20, "cdae")
+    bundle.rename(models / "plain")
+    (models / "empty").mkdir()
+    (models / ".copying").mkdir()
+    (models / ".copying" / "CURRENT").write_text("x")
+    (models / "notes.txt").write_text("of the operator")
+    return models
+
+
+def lineup(**chosen: Any) -> Lineup:  # noqa: ANN401 - as Settings takes them
+    return Lineup.of(Settings(**chosen))
+
+
+def test_one_model_goes_by_the_name_in_its_bundle(tmp_path: Path) -> None:
+    assert lineup(model_dir=tmp_path) == Lineup((Place(tmp_path),))
+
+
+def test_every_folder_with_a_model_is_one_and_the_first_by_name_is_the_default(
+    models_dir: Path,
+) -> None:
+    found = lineup(models_dir=models_dir)
+    assert [place.name for place in found.places] == ["new", "old", "plain"]
+    assert found.places[0].path == models_dir / "new"
+
+
+def test_the_default_is_the_one_that_is_named_else_the_first_of_the_split(
+    models_dir: Path,
+) -> None:
+    split = lineup(models_dir=models_dir, split="old=9,new=1", split_name="autumn")
+    assert [place.name for place in split.places] == ["old", "new", "plain"]
+    assert split.split == Split((("old", 9.0), ("new", 1.0)), "autumn")
+    named = lineup(models_dir=models_dir, split="old=9,new=1", default_model="plain")
+    assert [place.name for place in named.places] == ["plain", "new", "old"]
+    shadows = lineup(models_dir=models_dir, shadow=" new , plain,")
+    assert shadows.shadows == ("new", "plain")
+
+
+@pytest.mark.parametrize("chosen", [{"split": "other=1"}, {"shadow": "x"}, {"default_model": "x"}])
+def test_a_model_that_is_not_there_is_named_beside_those_that_are(
+    models_dir: Path, chosen: dict[str, str]
+) -> None:
+    with pytest.raises(SettingsError, match=r"no model '.*' in .*; there: new, old, plain"):
+        lineup(models_dir=models_dir, **chosen)
+
+
+@pytest.mark.parametrize("chosen", [{"split": "a=1"}, {"shadow": "a"}, {"default_model": "a"}])
+def test_one_model_is_not_compared(tmp_path: Path, chosen: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="are of several models: set FOLDIN_MODELS_DIR"):
+        lineup(model_dir=tmp_path, **chosen)
+
+
+def test_a_folder_without_a_model_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointMissingError, match=r"no folder of .* has a CURRENT or a manif"):
+        lineup(models_dir=tmp_path)
+    with pytest.raises(CheckpointMissingError, match="cannot be read: No such file"):
+        lineup(models_dir=tmp_path / "nowhere")
+
+
+async def test_a_worker_that_comes_later_begins_with_what_the_others_agreed_on(
+    models_dir: Path, write_bundle: WriteBundle, tmp_path: Path
+) -> None:
+    found = lineup(models_dir=models_dir)
+    loader = Loader(torch.device("cpu"), Telemetry())
+    agreements = tmp_path / "agreements"
+    first = found.open(loader, agreements)
+    for reloader in found.reloaders(first, loader, agreements):
+        await reloader.join()
+    write_bundle(models_dir / "old", 20, seed=7)  # CURRENT changes, and nobody was asked
+    second = found.open(loader, agreements)
+    assert [served.version for served in second.models] == [
+        served.version for served in first.models
+    ]
+    assert [served.name for served in second.models] == ["new", "old", "plain"]
+    assert found.open(loader).served("old").version != first.served("old").version
+    versions = Agreement(agreements / "old").versions()
+    assert versions == {first.served("old").version: 1}
