@@ -8,6 +8,7 @@ from rich.console import Console
 
 from service.errors import FoldinError, SettingsError
 from training.errors import BadInputError
+from training.torchrun import refuse_torchrun
 from training.verbs.add_items import add_items
 from training.verbs.bench import bench
 from training.verbs.bundles import inspect, serve, verify
@@ -33,8 +34,10 @@ app.add_typer(bench, name="bench")
 
 
 @app.callback(epilog="Any verb takes --debug: show the traceback of an error.")
-def verbs() -> None:
+def verbs(context: typer.Context) -> None:
     """Train autoencoder recommenders, measure them, serve them."""
+    if context.invoked_subcommand != "train":
+        refuse_torchrun(context.invoked_subcommand)
 
 
 def main() -> None:

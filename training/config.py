@@ -49,6 +49,14 @@ class TrainingConfig(BaseModel):
     For catalogues whose scores are what a step spends its time on: hundreds of thousands of items.
     """
 
+    row_updates: Literal["auto", "dense"] = "auto"
+    """Which rows of the tables of items and users Adam moves in a step.
+
+    auto: with negatives those that the batch touches; a row catches up on the steps that it
+    missed when it is touched again, and has the weights of dense Adam but for rounding. dense:
+    all rows, in every step; weight decay needs it and gets it.
+    """
+
     learning_rate: float = Field(1e-3, gt=0)
     """Step of Adam, at the start."""
 

@@ -19,6 +19,8 @@ from training.data.split import HeldOut
 from training.metrics import LIST_LENGTH, RankingMetrics, ranking_metrics
 
 USERS_PER_BLOCK: Final = 500
+# Scores of a block, 128 MB in float32: fewer users at a time where there are many items.
+SCORES_PER_BLOCK: Final = 32_000_000
 # Entries of a history: few, some, many, very many.
 LENGTH_BANDS: Final = (0, 10, 50, 200, 2**31)
 
@@ -89,8 +91,9 @@ def ranked_lists(ranker: Ranker, held_out: HeldOut) -> list[NDArray[np.int64]]:
 
 def blocks(held_out: HeldOut) -> Iterator[tuple[HistoryBatch, list[Wanted]]]:
     """Give the held-out users block by block: their histories, and lists that hide these."""
-    for start in range(0, len(held_out.user_ids), USERS_PER_BLOCK):
-        stop = start + USERS_PER_BLOCK
+    size = min(USERS_PER_BLOCK, max(1, SCORES_PER_BLOCK // held_out.history.shape[1]))
+    for start in range(0, len(held_out.user_ids), size):
+        stop = start + size
         history = held_out.history[start:stop]
         histories = HistoryBatch.from_csr(
             history.indptr, history.indices, history.data, held_out.user_index_U[start:stop]
@@ -115,9 +118,20 @@ def aligned(held_out: HeldOut, item_ids: Sequence[str], loaded: Checkpoint) -> H
     )
 
 
+def part_of(held_out: HeldOut, users: slice) -> HeldOut:
+    """Give some of the held-out users: all between two of them, or every so many."""
+    return HeldOut(
+        history=held_out.history[users],
+        target=held_out.target[users],
+        user_ids=held_out.user_ids[users],
+        user_index_U=held_out.user_index_U[users],
+    )
+
+
 def rows_of(matrix: csr_array) -> list[NDArray[np.int64]]:
     """Split the item indices of a CSR matrix into its rows."""
-    return np.split(matrix.indices.astype(np.int64), matrix.indptr[1:-1])
+    rows = np.split(matrix.indices.astype(np.int64), matrix.indptr[1:-1])
+    return rows[: matrix.shape[0]]  # numpy splits nothing into one part, not into none
 
 
 def csr_of(histories: HistoryBatch, num_items: int) -> csr_array:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
+from training.distributed import World
 from training.export import export, refuse_not_finite
 from training.fitting import fit
 from training.loop import Resumable, TrainingResult, Watcher
@@ -15,7 +16,7 @@ from training.measurement import Figures, measure, measure_rivals
 from training.memory import peak_bytes
 from training.output import held, named_faults
 from training.posterior import posterior_record
-from training.state import advice, forget_states
+from training.state import STATE_FILE, EpochReport, advice, forget_states
 
 
 @final
@@ -65,7 +66,13 @@ class Experiment:
 
 
 def run_experiment(
-    dataset: Dataset, config: TrainingConfig, model_dir: Path, watcher: Watcher, *, resume: bool
+    dataset: Dataset,
+    config: TrainingConfig,
+    model_dir: Path,
+    watcher: Watcher,
+    *,
+    resume: bool,
+    world: World | None = None,
 ) -> Experiment:
     """Train, measure beside the rivals, export the best weights.
 
@@ -75,15 +82,16 @@ def run_experiment(
         model_dir: Gets the bundle, and the state for ``resume``.
         watcher: Told of every step and epoch.
         resume: Go on where an interrupted run of the same data and config was.
+        world: The processes that share the training, of which this is the first; the others
+            ``take_part``. None: this one alone.
 
     Raises:
-        BadInputError: The folder cannot be written to, another run has it, or there is nothing to
-            resume.
+        BadInputError: The folder cannot be written to, another run has it, there is nothing to
+            resume, or the processes have different data or settings.
         TrainingDivergedError: The loss or the weights are no longer finite; nothing is exported.
     """
     with held(model_dir):
-        resumable = Resumable(model_dir, _fingerprint(dataset, config), resume)
-        result = fit(config, dataset, watcher, resumable)
+        result = _fitted(dataset, config, model_dir, watcher, world or World.alone(), resume=resume)
         refuse_not_finite(result.model, config.seed)
         metrics = measure(result.model, dataset)
         posterior = posterior_record(result.model, dataset.split.train)
@@ -97,6 +105,51 @@ def run_experiment(
         if not result.interrupted:  # what is finished needs no resuming, and the state is large
             forget_states(model_dir)
     return Experiment(config, result, metrics, rivals, bundle, posterior)
+
+
+def take_part(
+    dataset: Dataset, config: TrainingConfig, model_dir: Path, world: World, *, resume: bool
+) -> TrainingResult:
+    """Train beside the first process, which alone measures, writes and tells.
+
+    Args:
+        dataset: The same as the first one's.
+        config: The same as the first one's.
+        model_dir: Of the first process; need not be there.
+        world: All of them.
+        resume: As the first one's.
+
+    Raises:
+        BadInputError: The processes have different data or settings.
+        ProcessLostError: Another process has ended.
+    """
+    return _fitted(dataset, config, model_dir, _Nobody(), world, resume=resume)
+
+
+def _fitted(
+    dataset: Dataset,
+    config: TrainingConfig,
+    model_dir: Path,
+    watcher: Watcher,
+    world: World,
+    *,
+    resume: bool,
+) -> TrainingResult:
+    fingerprint = _fingerprint(dataset, config)
+    world.refuse_differences(fingerprint, "the data or the settings")
+    with world.copied(model_dir / STATE_FILE, wanted=resume) as folder:
+        return fit(config, dataset, watcher, Resumable(folder, fingerprint, resume), world)
+
+
+@final
+class _Nobody:
+    """Watches in silence: the first process tells of the run."""
+
+    def on_step(self, users: float) -> None:
+        """Say nothing."""
+
+    def on_epoch(self, report: EpochReport, best_epoch: int) -> None:
+        """Say nothing."""
 
 
 def _parent_curves(result: TrainingResult) -> dict[str, Any]:

@@ -5,25 +5,29 @@ Knows nothing of files to read, of bundles to write or of the terminal.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, final, runtime_checkable
 
-import numpy as np
 import torch
-from scipy.sparse import csr_array
-from torch.nn.utils import clip_grad_norm_
+from torch import nn
 
 from service.autoencoders.base import Autoencoder, Phase, TrainableAutoencoder
+from service.autoencoders.noise import SharedGenerator
 from service.checkpoint import build_model
 from service.device import pick_device
-from service.histories import HistoryBatch
+from training.batches import Batches
 from training.config import TrainingConfig
+from training.distributed import World
 from training.errors import TrainingDivergedError
 from training.objective import objective
+from training.optimizers import RowAdam
+from training.schedule import beta_at, learning_rate_at
 from training.state import EpochReport, Run, load_state, save_state
+from training.step import BatchLoss, Plan, Sums, hold_still, set_learning_rate, steps_of, take_step
 from training.task import Task
+from training.touched_rows import row_tables, touched_rows
 
 # Share of the time that writing the state may take: it is written after the first epoch, and
 # then as often as this allows. An interruption loses what came after.
@@ -59,17 +63,6 @@ class Resumable:
 
 
 @final
-@dataclass(slots=True)
-class _Sums:
-    """Running totals of an epoch, over the rows of its steps."""
-
-    rows: int = 0
-    loss: float = 0.0
-    regularizer: float = 0.0
-    beta: float = 0.0
-
-
-@final
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
     """A trained model, with the weights of its best epoch, and how it got there.
@@ -96,31 +89,43 @@ class TrainingResult:
 
 
 def train(
-    config: TrainingConfig, task: Task, watcher: Watcher, resumable: Resumable | None = None
+    config: TrainingConfig,
+    task: Task,
+    watcher: Watcher,
+    resumable: Resumable | None = None,
+    world: World | None = None,
 ) -> TrainingResult:
     """Train a model by gradients; the same config, data and thread count give the same numbers.
 
+    Several processes that call it with the same arguments train one model together: a batch has
+    ``batch_size`` users over all of them, and they get the numbers of one process but for the
+    order of sums.
+
     Args:
         config: The run.
-        task: What to learn from, and what chooses the epoch.
+        task: What to learn from, and what chooses the epoch; its figures are the same in all
+            processes.
         watcher: Told of every step and epoch.
-        resumable: Where to keep the state, if anywhere.
+        resumable: Where to keep the state, if anywhere; the first process writes it.
+        world: The processes that share the run; None: this one alone.
 
     Raises:
         TrainingDivergedError: The loss is no longer finite.
         KeyboardInterrupt: Ctrl-C before the first epoch was done; later it ends the run.
     """
-    run = _start(config, task)
+    world = world or World.alone()
+    run = _start(config, task, world)
     if resumable is not None and resumable.resume:
         load_state(run, resumable.fingerprint, resumable.directory)
+    plan = _plan(run, config, task, world)
     interrupted = False
     next_save_s = 0.0
     try:
         while not _finished(run, config):
-            report = _epoch(run, config, task, watcher)
+            report = _epoch(run, plan, task, watcher)
             run.note(report, task.merit(report.valid))
             watcher.on_epoch(run.reports[-1], run.best_epoch)
-            if resumable is not None and time.monotonic() >= next_save_s:
+            if resumable is not None and world.is_first and time.monotonic() >= next_save_s:
                 next_save_s = _save(run, resumable)
     except KeyboardInterrupt:
         if not run.reports:
@@ -137,28 +142,7 @@ def _save(run: Run, resumable: Resumable) -> float:
     return ended_s + (ended_s - started_s) / SAVE_SHARE
 
 
-def beta_at(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Weight of the KL term at a step, counted from 1, under the schedule of the config.
-
-    A line from 0 to ``beta_cap``, then flat; a cyclical schedule is that line on every one of
-    ``cycles`` equal parts of the run.
-    """
-    if config.beta_schedule == "constant":
-        return config.beta_cap
-    if config.beta_schedule == "cyclical":  # as far as a run of one cycle would be
-        step = (step * config.cycles - 1) % total_steps + 1
-    anneal_steps = config.anneal_fraction * total_steps
-    return config.beta_cap * min(1.0, step / anneal_steps) if anneal_steps else config.beta_cap
-
-
-def learning_rate_at(step: int, total_steps: int, config: TrainingConfig) -> float:
-    """Step of Adam: ``learning_rate``, under cosine decay falling to 0 at the last step."""
-    if config.decay == "none":
-        return config.learning_rate
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total_steps))
-
-
-def _start(config: TrainingConfig, task: Task) -> Run:
+def _start(config: TrainingConfig, task: Task, world: World) -> Run:
     device = pick_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -168,17 +152,38 @@ def _start(config: TrainingConfig, task: Task) -> Run:
         model = build_model(config.model, config.architecture, num_items, num_users).to(device)
     if not isinstance(model, TrainableAutoencoder):
         raise TypeError(f"{config.model} has a closed form; gradients do not train it")
-    noise = torch.Generator(device).manual_seed(config.seed)
+    noise = SharedGenerator(device)
+    noise.manual_seed(config.seed)
+    # Processes average the gradients of whole tables: each has other rows in its batch.
+    tables = row_tables(config, model).values() if world.size == 1 else ()
     return Run(
         model=model,
         loss=objective(config, task.rows, noise),
-        optimizers={phase.name: _optimizer(phase, config) for phase in model.phases()},
+        optimizers={phase.name: _optimizer(phase, config, tables) for phase in model.phases()},
         order=torch.Generator().manual_seed(config.seed),
         noise=noise,
     )
 
 
-def _optimizer(phase: Phase, config: TrainingConfig) -> torch.optim.Optimizer:
+def _plan(run: Run, config: TrainingConfig, task: Task, world: World) -> Plan:
+    shard = world.shard(task.rows.shape[0])
+    device = run.model.item_bias_I.device
+    touched = touched_rows(run.model, run.loss, run.optimizers.values(), config)
+    looked_at = (touched.model, touched.loss) if touched else (run.model, run.loss)
+    return Plan(
+        config=config,
+        world=world,
+        batches=Batches(task.rows, shard, config.batch_size, device),
+        steps=steps_of(BatchLoss(*looked_at, run.noise), world),
+        touched=touched,
+    )
+
+
+def _optimizer(
+    phase: Phase, config: TrainingConfig, tables: Collection[nn.Parameter]
+) -> torch.optim.Optimizer:
+    if tables:
+        return RowAdam(phase.parameters, tables, config.learning_rate)
     return torch.optim.Adam(
         phase.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -189,21 +194,25 @@ def _finished(run: Run, config: TrainingConfig) -> bool:
     return epochs >= config.epochs or epochs - run.best_epoch >= config.patience
 
 
-def _epoch(run: Run, config: TrainingConfig, task: Task, watcher: Watcher) -> EpochReport:
+def _epoch(run: Run, plan: Plan, task: Task, watcher: Watcher) -> EpochReport:
     started = time.monotonic()
+    config = plan.config
     run.model.train()
     phases = run.model.phases()
     num_passes = sum(phase.passes for phase in phases)
     total_steps = config.epochs * num_passes * math.ceil(task.rows.shape[0] / config.batch_size)
-    sums = _Sums()
+    sums = Sums()
     for phase in phases:
         run.model.start_phase(phase.name)
-        for batch in _batches(run, config, task.rows, phase.passes):
-            _set_learning_rate(run, learning_rate_at(run.step, total_steps, config))
+        hold_still(run.model, phase)
+        for batch in (each for _ in range(phase.passes) for each in plan.batches.drawn(run.order)):
+            set_learning_rate(run, learning_rate_at(run.step, total_steps, config))
             run.step += 1
             sums.beta = beta_at(run.step, total_steps, config)
-            _step(run, config, batch, phase, sums)
-            watcher.on_step(len(batch) / num_passes)
+            take_step(run, plan, batch, phase, sums)
+            watcher.on_step(batch.rows.whole / num_passes)
+    if plan.touched:
+        plan.touched.catch_up()
     _check_weights(run, config)
     trained = time.monotonic()
     run.model.eval()
@@ -219,34 +228,6 @@ def _epoch(run: Run, config: TrainingConfig, task: Task, watcher: Watcher) -> Ep
     )
 
 
-def _set_learning_rate(run: Run, learning_rate: float) -> None:
-    for optimizer in run.optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-
-
-def _step(run: Run, config: TrainingConfig, batch: HistoryBatch, phase: Phase, sums: _Sums) -> None:
-    run.model.zero_grad(set_to_none=True)
-    noisy = run.model.training_pass(batch, run.noise)
-    # KL is summed over dimensions and averaged over users, like the likelihood beside it.
-    reconstruction_B = noisy.loss_B
-    if reconstruction_B is None:
-        reconstruction_B = run.loss(noisy.query_BH, run.model, batch)
-    mean_loss = (reconstruction_B + sums.beta * noisy.regularizer_B).mean()
-    torch.autograd.backward(mean_loss, inputs=phase.parameters)
-    clip_grad_norm_(phase.parameters, config.max_grad_norm)
-    run.optimizers[phase.name].step()
-    loss = mean_loss.item()
-    if not math.isfinite(loss):
-        raise TrainingDivergedError(
-            f"the loss is {loss} in epoch {len(run.reports) + 1}, step {run.step}: "
-            f"lower learning_rate ({config.learning_rate:g}) or max_grad_norm"
-        )
-    sums.rows += len(batch)
-    sums.loss += loss * len(batch)
-    sums.regularizer += noisy.regularizer_B.sum().item()
-
-
 def _check_weights(run: Run, config: TrainingConfig) -> None:
     # The loss of a step is that of the weights before it: nobody has seen those after the last
     # one, and an epoch with NaN among them would be measured, called the best, and kept.
@@ -256,20 +237,6 @@ def _check_weights(run: Run, config: TrainingConfig) -> None:
                 f"{name} is no longer finite after epoch {len(run.reports) + 1}: lower "
                 f"learning_rate ({config.learning_rate:g}) or max_grad_norm"
             )
-
-
-def _batches(
-    run: Run, config: TrainingConfig, rows: csr_array, passes: int
-) -> Iterator[HistoryBatch]:
-    device = run.model.item_bias_I.device
-    for _ in range(passes):
-        order_U = torch.randperm(rows.shape[0], generator=run.order).numpy()
-        for start in range(0, len(order_U), config.batch_size):
-            # Ascending within the batch: rows are gathered in the order they lie in memory.
-            index_B = np.sort(order_U[start : start + config.batch_size])
-            drawn = rows[index_B]
-            batch = HistoryBatch.from_csr(drawn.indptr, drawn.indices, drawn.data, index_B)
-            yield batch.to(device)
 
 
 def _result(run: Run, task: Task, *, interrupted: bool) -> TrainingResult:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from service.autoencoders.base import Autoencoder
 from service.histories import HistoryBatch
-from training.catalogue_sum import catalogue_sum, log_partition_, softplus_sum_
+from training.catalogue_sum import LOG_PARTITION, SOFTPLUS_SUM, catalogue_sum
 from training.entry_scores import entry_scores
 
 Loss = Callable[[Tensor, Autoencoder, HistoryBatch], Tensor]
@@ -25,7 +25,7 @@ def multinomial(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> 
     logsumexp needs every item.
     """
     total_weight_B = targets.sum_per_row(targets.weight_N.to(query_BH.dtype))
-    return catalogue_sum(log_partition_, query_BH, model, targets, total_weight_B)
+    return catalogue_sum(LOG_PARTITION, query_BH, model, targets, total_weight_B)
 
 
 def logistic(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> Tensor:
@@ -35,7 +35,7 @@ def logistic(query_BH: Tensor, model: Autoencoder, targets: HistoryBatch) -> Ten
     weights of entries do not count here.
     """
     binary = targets.with_weights(torch.ones_like(targets.weight_N))
-    return catalogue_sum(softplus_sum_, query_BH, model, binary, query_BH.new_ones(len(query_BH)))
+    return catalogue_sum(SOFTPLUS_SUM, query_BH, model, binary, query_BH.new_ones(len(query_BH)))
 
 
 def squared(

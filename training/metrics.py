@@ -4,9 +4,10 @@ Both cut the ideal at ``min(K, targets)``: a user with two targets can reach 1. 
 divides by all targets instead, as the papers after LightGCN (2020) do on their fixed splits.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,22 @@ class RankingMetrics:
     def ndcg_at_100(self) -> float:
         """The figure that selects models."""
         return self.values["ndcg@100"]
+
+    @property
+    def variance(self) -> float:
+        """Of ``ndcg@100`` from user to user."""
+        return self.users * self.standard_error**2
+
+    @classmethod
+    def of(cls, flat: Mapping[str, float]) -> Self:
+        """Read what ``to_dict`` gives."""
+        values = dict(flat)
+        return cls(
+            users=int(values.pop("users")),
+            users_without_target=int(values.pop("users_without_target")),
+            standard_error=values.pop("ndcg@100_standard_error"),
+            values=values,
+        )
 
     def to_dict(self) -> dict[str, float]:
         """Flatten for JSON."""
@@ -72,6 +89,28 @@ def ranking_metrics(
         users=len(measured),
         users_without_target=len(lists) - len(measured),
         standard_error=float(ndcg_U.std() / np.sqrt(len(ndcg_U))) if len(ndcg_U) else 0.0,
+    )
+
+
+def pooled(shards: Sequence[RankingMetrics]) -> RankingMetrics:
+    """Give the metrics over the users of all shards, to rounding in float64."""
+    if len(shards) == 1:
+        return shards[0]
+    users = sum(shard.users for shard in shards)
+    values = {
+        name: sum(shard.values[name] * shard.users for shard in shards) / max(users, 1)
+        for name in shards[0].values
+    }
+    # The spread of the shards about their means, and of their means about the common one.
+    squares = sum(
+        shard.users * (shard.variance + (shard.ndcg_at_100 - values["ndcg@100"]) ** 2)
+        for shard in shards
+    )
+    return RankingMetrics(
+        values=values,
+        users=users,
+        users_without_target=sum(shard.users_without_target for shard in shards),
+        standard_error=math.sqrt(squares) / max(users, 1),
     )
 
 

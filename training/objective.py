@@ -8,7 +8,7 @@ from torch import Generator
 
 from training.config import TrainingConfig
 from training.losses import LOSSES, Loss, masked_squared, squared
-from training.negatives import SAMPLED_LOSSES, Proposal, with_draws
+from training.negatives import SAMPLED_LOSSES, Proposal, SampledObjective
 
 
 def objective(config: TrainingConfig, rows: csr_array, noise: Generator) -> Loss:
@@ -22,7 +22,7 @@ def objective(config: TrainingConfig, rows: csr_array, noise: Generator) -> Loss
     if config.negatives:
         popularity_I = np.bincount(rows.indices, minlength=rows.shape[1])
         proposal = Proposal.of(popularity_I, noise.device)
-        return with_draws(SAMPLED_LOSSES[config.loss], proposal, config.negatives, noise)
+        return SampledObjective(SAMPLED_LOSSES[config.loss], proposal, config.negatives, noise)
     if config.loss == "squared":
         return partial(squared, unobserved_weight=config.unobserved_weight)
     if config.loss == "masked":

@@ -1,7 +1,9 @@
 """How far predicted ratings are from real ones: RMSE and MAE over held-out ratings."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Final, Self, final
 
 import numpy as np
 import torch
@@ -36,6 +38,12 @@ class RatingMetrics:
     ratings: int
     strays: int
 
+    @classmethod
+    def of(cls, flat: Mapping[str, float]) -> Self:
+        """Read what ``to_dict`` gives."""
+        ratings, strays = int(flat["ratings"]), int(flat["strays"])
+        return cls(flat["rmse"], flat["mae"], ratings, strays)
+
     def to_dict(self) -> dict[str, float]:
         """Flatten for JSON."""
         return {"rmse": self.rmse, "mae": self.mae, "ratings": self.ratings, "strays": self.strays}
@@ -57,11 +65,26 @@ def rating_metrics(
     """
     clipped_N = predicted_N.astype(np.float64).clip(scale.lowest, scale.highest)
     error_N = np.concatenate([clipped_N - rating_N, scale.mean - stray_M.astype(np.float64)])
+    count = max(len(error_N), 1)  # of several processes one may have nothing to predict
     return RatingMetrics(
-        rmse=float(np.sqrt(np.square(error_N).mean())),
-        mae=float(np.abs(error_N).mean()),
+        rmse=float(np.sqrt(np.square(error_N).sum() / count)),
+        mae=float(np.abs(error_N).sum() / count),
         ratings=len(error_N),
         strays=len(stray_M),
+    )
+
+
+def pooled(shards: Sequence[RatingMetrics]) -> RatingMetrics:
+    """Give the metrics over the ratings of all shards, to rounding in float64."""
+    if len(shards) == 1:
+        return shards[0]
+    ratings = sum(shard.ratings for shard in shards)
+    squares = sum(shard.rmse**2 * shard.ratings for shard in shards)
+    return RatingMetrics(
+        rmse=math.sqrt(squares / max(ratings, 1)),
+        mae=sum(shard.mae * shard.ratings for shard in shards) / max(ratings, 1),
+        ratings=ratings,
+        strays=sum(shard.strays for shard in shards),
     )
 
 

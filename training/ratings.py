@@ -18,9 +18,11 @@ from training.config import TrainingConfig
 from training.data.datasets import Dataset
 from training.data.ratings import Ratings
 from training.data.split import HeldOut, Split
+from training.distributed import World
 from training.errors import BadInputError
+from training.evaluate import part_of
 from training.loop import Resumable, TrainingResult, Watcher, train
-from training.rating_metrics import evaluate_ratings
+from training.rating_metrics import RatingMetrics, evaluate_ratings, pooled
 from training.state import EpochReport
 
 RIDGES: Final = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 250.0, 500.0)
@@ -33,10 +35,17 @@ ITEMS_PER_BLOCK: Final = 500
 class RatingTask:
     """Restore the ratings of every row, users or items; predict the held-out ones of these."""
 
-    def __init__(self, rows: csr_array, held_out: HeldOut, stray_M: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        rows: csr_array,
+        held_out: HeldOut,
+        stray_M: NDArray[np.float32],
+        world: World | None = None,
+    ) -> None:
         self._rows = rows
-        self._held_out = held_out
-        self._stray_M = stray_M
+        self._world = world or World.alone()
+        self._held_out = part_of(held_out, self._world.shard(len(held_out.user_ids)))
+        self._stray_M = stray_M[self._world.shard(len(stray_M))]
 
     @property
     def rows(self) -> csr_array:
@@ -44,8 +53,10 @@ class RatingTask:
         return self._rows
 
     def measure(self, model: Autoencoder) -> dict[str, float]:
-        """Predict the validation ratings."""
-        return evaluate_ratings(model, self._held_out, self._stray_M).to_dict()
+        """Predict the validation ratings, each process its own; all get the same figures."""
+        own = evaluate_ratings(model, self._held_out, self._stray_M).to_dict()
+        shards = self._world.gathered_by_name(own)
+        return pooled([RatingMetrics.of(each) for each in shards]).to_dict()
 
     def merit(self, valid: Mapping[str, float]) -> float:
         """Give the RMSE with its sign turned: less is better."""
@@ -53,7 +64,11 @@ class RatingTask:
 
 
 def fit_by_users(
-    config: TrainingConfig, dataset: Dataset, watcher: Watcher, resumable: Resumable | None
+    config: TrainingConfig,
+    dataset: Dataset,
+    watcher: Watcher,
+    resumable: Resumable | None,
+    world: World,
 ) -> TrainingResult:
     """Train a user-based AutoRec.
 
@@ -61,13 +76,17 @@ def fit_by_users(
         BadInputError: The data set was not split by ratings.
     """
     ratings = _ratings_of(dataset, config)
-    task = RatingTask(dataset.split.train, dataset.split.valid, ratings.strays["valid"])
+    task = RatingTask(dataset.split.train, dataset.split.valid, ratings.strays["valid"], world)
     scaled = config.model_copy(update={"architecture": _with_scale(config, ratings)})
-    return train(scaled, task, watcher, resumable)
+    return train(scaled, task, watcher, resumable, world)
 
 
 def fit_by_items(
-    config: TrainingConfig, dataset: Dataset, watcher: Watcher, resumable: Resumable | None
+    config: TrainingConfig,
+    dataset: Dataset,
+    watcher: Watcher,
+    resumable: Resumable | None,
+    world: World,
 ) -> TrainingResult:
     """Train an item-based AutoRec: the user-based one with users and items exchanged.
 
@@ -86,12 +105,14 @@ def fit_by_items(
         "centred": False,
         "scale": dataclasses.asdict(shape.scale),
     }
-    task = RatingTask(_by_item(split.train), _held_out_by_item(split), ratings.strays["valid"])
+    held_out = _held_out_by_item(split)
+    task = RatingTask(_by_item(split.train), held_out, ratings.strays["valid"], world)
     result = train(
         config.model_copy(update={"model": "autorec-user", "architecture": network}),
         task,
         _CountingUsers(watcher, split.train.shape),
         resumable,
+        world,
     )
     model = _served(result.model, shape, task.rows)
     facts: dict[str, Any] = {}

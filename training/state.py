@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor
 
 from service.autoencoders.base import TrainableAutoencoder
+from service.autoencoders.noise import SharedGenerator
 from training.errors import BadInputError, first_fault
 from training.losses import Loss
 from training.output import named_faults
@@ -72,7 +73,7 @@ class Run:
     loss: Loss
     optimizers: Mapping[str, torch.optim.Optimizer]
     order: Generator
-    noise: Generator
+    noise: SharedGenerator
     step: int = 0
     best_epoch: int = 0
     best_merit: float = -math.inf

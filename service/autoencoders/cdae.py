@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from service.autoencoders.base import TrainableAutoencoder, TrainingPass
 from service.autoencoders.layers import SparseLinear, dropped, normalized
+from service.autoencoders.noise import row_noise
 from service.histories import HistoryBatch
 
 
@@ -78,7 +79,7 @@ class CDAE(TrainableAutoencoder):
     def training_pass(self, histories: HistoryBatch, generator: Generator) -> TrainingPass:
         """Corrupt the observed entries, hide some users' own rows, encode."""
         visible = dropped(normalized(histories), self.config.corruption, generator)
-        chance_B = torch.rand(len(histories), generator=generator, device=generator.device)
+        chance_B = row_noise(torch.rand, (len(histories),), generator)
         shown_B = chance_B >= self.config.user_dropout
         query_BH = self.latents(self._first(visible, shown_B & (histories.user_index_B >= 0)))
         return TrainingPass(query_BH, query_BH.new_zeros(len(histories)))

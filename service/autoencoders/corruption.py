@@ -3,12 +3,14 @@
 Every kind works on the entries of the sparse batch: none makes a dense row.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Generator
 
 from service.autoencoders.layers import dropped
+from service.autoencoders.noise import entry_noise
 from service.histories import HistoryBatch
 
 Noise = Literal["masking", "gaussian", "salt_and_pepper"]
@@ -47,8 +49,7 @@ def _shaken(histories: HistoryBatch, deviation: float, generator: Generator) -> 
     user instead of a hundred, and nearly all of them noise. On a binary history this is plain
     additive noise; relative to the weight it means the same at any scale of weights.
     """
-    shape = histories.weight_N.shape
-    noise_N = torch.randn(shape, generator=generator, device=generator.device)
+    noise_N = entry_noise(torch.randn, len(histories.weight_N), generator)
     return histories.with_weights(histories.weight_N * (1 + deviation * noise_N))
 
 
@@ -61,12 +62,11 @@ def _salted(
     user's or on another false one is lost, so that at most as many come as go.
     """
     row_N = histories.row_N
-    chance_N = torch.rand(row_N.shape, generator=generator, device=generator.device)
+    chance_N = entry_noise(torch.rand, len(row_N), generator)
     kept_N = chance_N >= rate
-    salt_row_S = row_N[~kept_N]
-    salt_item_S = torch.randint(
-        num_items, salt_row_S.shape, generator=generator, device=generator.device
-    )
+    # One for each entry, also for those that stay: how many go is known of one's own rows alone.
+    salt_item_N = entry_noise(partial(torch.randint, num_items), len(row_N), generator)
+    salt_row_S, salt_item_S = row_N[~kept_N], salt_item_N[~kept_N]
     # Row and item as one number: ascending keys are a batch in its canonical order.
     key_N = row_N * num_items + histories.item_index_N
     salt_S = torch.unique(salt_row_S * num_items + salt_item_S)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from service.autoencoders.noise import entry_noise, row_noise
 from service.histories import NORM_EPSILON, HistoryBatch
 
 Activation = Literal["tanh", "sigmoid", "relu", "selu"]
@@ -60,7 +61,7 @@ def dropped(histories: HistoryBatch, rate: float, generator: Generator) -> Histo
     """
     if rate == 0:
         return histories
-    chance_N = torch.rand(len(histories.weight_N), generator=generator, device=generator.device)
+    chance_N = entry_noise(torch.rand, len(histories.weight_N), generator)
     kept_N = (chance_N >= rate).to(histories.weight_N.dtype)
     return histories.with_weights(histories.weight_N * kept_N / (1 - rate))
 
@@ -69,7 +70,7 @@ def hidden_dropout(value_BD: Tensor, rate: float, generator: Generator) -> Tenso
     """Dropout on a dense layer: zero a share of it, scale the rest by 1 / (1 - rate)."""
     if rate == 0:
         return value_BD
-    chance_BD = torch.rand(value_BD.shape, generator=generator, device=generator.device)
+    chance_BD = row_noise(torch.rand, value_BD.shape, generator)
     return value_BD * (chance_BD >= rate).to(value_BD.dtype) / (1 - rate)
 
 

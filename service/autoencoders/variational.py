@@ -4,6 +4,7 @@ Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014 (arXiv:1312.611
 """
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Final, final
 
 import torch
@@ -11,6 +12,7 @@ from torch import Generator, Tensor
 
 from service.autoencoders.base import TrainableAutoencoder
 from service.autoencoders.layers import normalized
+from service.autoencoders.noise import row_noise
 from service.histories import HistoryBatch
 
 # exp() of a log-variance outside this range is 0 or overflows float32 within a few steps.
@@ -78,9 +80,7 @@ def halves(both_B2D: Tensor) -> tuple[Tensor, Tensor]:
 
 def drawn(mean_BD: Tensor, log_variance_BD: Tensor, generator: Generator) -> Tensor:
     """Draw z_BD = mean + sigma * noise: gradients reach mean and variance through it."""
-    noise_BD = torch.randn(
-        mean_BD.shape, generator=generator, device=generator.device, dtype=mean_BD.dtype
-    )
+    noise_BD = row_noise(partial(torch.randn, dtype=mean_BD.dtype), mean_BD.shape, generator)
     return mean_BD + noise_BD * torch.exp(0.5 * log_variance_BD)
 
 

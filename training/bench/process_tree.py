@@ -2,10 +2,26 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 PROC: Final = Path("/proc")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What processes hold, pages that they share counted once.
+
+    Attributes:
+        own_bytes: Made by them; it cannot be taken away.
+        file_bytes: Parts of files, the weights of a model among them. The system takes such pages
+            back where memory is short, and reads them again.
+    """
+
+    own_bytes: int
+    file_bytes: int
 
 
 def cpu_seconds(pid: int, proc: Path = PROC) -> float | None:
@@ -21,8 +37,22 @@ def pss_bytes(pid: int, proc: Path = PROC) -> int | None:
 
     None where no one says.
     """
-    sizes = [size for number in tree(pid, proc) if (size := _pss(number, proc)) is not None]
+    sizes = [told["Pss"] for number in tree(pid, proc) if (told := _rollup(number, proc))]
     return sum(sizes) if sizes else None
+
+
+def memory(pid: int, proc: Path = PROC) -> Memory | None:
+    """Tell the memory of a process and its children apart by where it comes from.
+
+    None where no one says.
+    """
+    told = [rollup for number in tree(pid, proc) if "Pss_Anon" in (rollup := _rollup(number, proc))]
+    if not told:
+        return None
+    return Memory(
+        own_bytes=sum(rollup["Pss_Anon"] + rollup["Pss_Shmem"] for rollup in told),
+        file_bytes=sum(rollup["Pss_File"] for rollup in told),
+    )
 
 
 def tree(pid: int, proc: Path = PROC) -> list[int]:
@@ -57,9 +87,11 @@ def _ticks(pid: int, proc: Path) -> int:
     return int(fields[11]) + int(fields[12]) if fields else 0  # user and system time
 
 
-def _pss(pid: int, proc: Path) -> int | None:
+def _rollup(pid: int, proc: Path) -> dict[str, int]:
+    """Read sizes in bytes by name (proc_pid_smaps(5)); nothing if the process is gone."""
     try:
         lines = (proc / str(pid) / "smaps_rollup").read_text().splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+        return {}
+    sizes = (line.split() for line in lines if line.endswith(" kB"))
+    return {name.rstrip(":"): int(size) * 1024 for name, size, _ in sizes}

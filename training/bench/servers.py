@@ -31,12 +31,14 @@ class Launch:
         arguments: Of Python; ``{port}`` is filled in.
         variables: Environment variables beside those that are there; ``{port}`` as well.
         log: Where its output goes.
+        limit_s: Seconds that it may take to become ready.
     """
 
     name: str
     arguments: Sequence[str]
     variables: Mapping[str, str]
     log: Path
+    limit_s: float = START_LIMIT_S
 
 
 @final
@@ -105,7 +107,7 @@ def ask(port: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
 
 def _wait(process: subprocess.Popen[bytes], port: int, launch: Launch, started_s: float) -> None:
     while not _is_ready(port):
-        too_late = time.monotonic() > started_s + START_LIMIT_S
+        too_late = time.monotonic() > started_s + launch.limit_s
         if process.poll() is not None or too_late:
             tail = launch.log.read_text(errors="replace").strip().splitlines()[-1:]
             raise BadInputError(f"{launch.name} does not start: {' '.join(tail) or 'no word'}")

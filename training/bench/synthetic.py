@@ -115,16 +115,18 @@ def synthetic_model(shape: Shape, popularity_I: NDArray[np.int64], seed: int) ->
     fame_I = torch.tanh((fame_I - fame_I.mean()) / fame_I.std())
     model = MultVAE(MultVAEConfig(shape.latent, (shape.hidden,)), shape.items)
     with torch.no_grad():
-        model.input.weight_IH.copy_(factor_IT @ into_TH)
+        torch.mm(factor_IT, into_TH, out=model.input.weight_IH.detach())
         model.posterior.weight.zero_()[: shape.latent] = code_HD.T
         last = _linear(model.decoder)[0]
         last.weight.copy_(out_DH.T)
         last.bias.copy_(shared_H)
-        taste_IH = factor_IT @ into_TH @ code_HD @ out_DH
-        item_IH = taste_IH / taste_IH.std() + 0.5 * fame_I[:, None] * shared_H
+        # In place: of a million items each copy would be 2.4 GB.
+        item_IH = model.item_vectors_IH.detach()
+        torch.mm(factor_IT, into_TH @ code_HD @ out_DH, out=item_IH)
+        item_IH.div_(item_IH.std()).addr_(fame_I, shared_H, alpha=0.5)
         noise_IH = torch.randn(item_IH.shape, generator=generator)
-        noise_IH *= item_IH.std() * math.sqrt(NOISE_SHARE / (1 - NOISE_SHARE))
-        model.item_vectors_IH.copy_(item_IH + noise_IH)
+        noise = float(item_IH.std()) * math.sqrt(NOISE_SHARE / (1 - NOISE_SHARE))
+        item_IH.add_(noise_IH, alpha=noise)
         model.item_bias_I.copy_(0.03 * fame_I)
         _calibrate(model, popularity_I, seed)
     return model
@@ -143,16 +145,21 @@ def histories(
 
 
 def synthetic_log(
-    popularity_I: NDArray[np.int64], num_users: int, generator: np.random.Generator
+    popularity_I: NDArray[np.int64],
+    num_users: int,
+    generator: np.random.Generator,
+    length: int = 35,
 ) -> csr_array:
-    """Draw a log to train on: lengths log-normal around 35, half by taste, half by popularity.
+    """Draw a log to train on: lengths log-normal around one, half by taste, half by popularity.
 
     Returns:
-        float32 [U, I] of ones; rows sorted, each item once, 5 to a quarter of all items a row.
+        float32 [U, I] of ones; rows sorted, each item once, 5 (or ``length``, where that is less)
+        to a quarter of all items a row.
     """
     num_items = len(popularity_I)
     longest = max(5, min(1000, num_items // 4))
-    length_U = np.clip(generator.lognormal(math.log(35), 0.9, num_users), 5, longest).astype(int)
+    drawn_U = generator.lognormal(math.log(length), 0.9, num_users)
+    length_U = np.clip(drawn_U, min(5, length), longest).astype(int)
     user_N = np.repeat(np.arange(num_users), length_U)
     total_I = np.cumsum(popularity_I) / popularity_I.sum()
     item_N = np.searchsorted(total_I, generator.random(len(user_N)), side="right")

@@ -42,6 +42,7 @@ class TrainPlan:
         batch_size: Users a step.
         threads: Torch's.
         seed: Of the first run.
+        length: Items of a user of a synthetic log, by the median.
     """
 
     shape: Shape
@@ -52,6 +53,7 @@ class TrainPlan:
     batch_size: int = 500
     threads: int = 1
     seed: int = 0
+    length: int = 35
 
 
 @final

@@ -21,8 +21,9 @@ from training.bench.synthetic import Shape, synthetic_catalog, synthetic_log
 from training.bench.training_race import Contestant, TrainPlan, TrainRun
 from training.config import TrainingConfig
 from training.data.datasets import DataOptions, load_dataset
-from training.loop import beta_at, learning_rate_at, train
+from training.loop import train
 from training.memory import forget_peak, peak_bytes
+from training.schedule import beta_at, learning_rate_at
 from training.state import EpochReport
 
 
@@ -70,7 +71,8 @@ def training_rows(plan: TrainPlan) -> csr_array:
     """Draw a log, or read one and keep its first training users."""
     if plan.log is None:
         popularity_I = synthetic_catalog(plan.shape.items, plan.seed).popularity_I
-        return synthetic_log(popularity_I, plan.users, np.random.default_rng(plan.seed))
+        generator = np.random.default_rng(plan.seed)
+        return synthetic_log(popularity_I, plan.users, generator, plan.length)
     rows = load_dataset(plan.log, DataOptions()).split.train
     return rows[: plan.users] if plan.users else rows
 

@@ -1,6 +1,6 @@
 """Columns as ids, numbers and times: brought to one type, or refused by row."""
 
-from typing import Final
+from typing import Final, final
 
 import polars as pl
 
@@ -9,15 +9,29 @@ from training.data.tables import Table
 MISSING: Final = "the cell is empty; fill it in or leave the row out"
 # What other tools write where a number is missing; a name can be one of these, a number cannot.
 NOT_A_NUMBER: Final = frozenset({"nan", "inf", "-inf", "infinity", "-infinity", "none", "null"})
+NO_DATE: Final = "{value} is no ISO 8601 time"
+ODD_ID: Final = "{value} is no id, all others are numbers; fill it in or leave the row out"
 TEXT_TYPES: Final = (pl.String, pl.Categorical, pl.Enum)
 
 
 def id_column(table: Table, column: str) -> pl.Series:
-    """Give ids as text: integers become their decimal text, text stays as it is.
+    """Give the ids of a whole file as text: integers as their decimal text, text as it is.
 
     Raises:
         BadInputError: An id is missing or blank, is "nan" or the like where all others are
             numbers, or the column is neither text nor integers.
+    """
+    text = id_text(table, column)
+    odd = odd_ids(text.unique())
+    table.refuse_where(text.is_in(odd.implode()), column, ODD_ID)
+    return text
+
+
+def id_text(table: Table, column: str) -> pl.Series:
+    """Give ids as ``id_column`` does, of a part of a file: "nan" may yet turn out to be a name.
+
+    Raises:
+        BadInputError: An id is missing or blank, or the column is neither text nor integers.
     """
     raw = table.frame[column]
     if raw.dtype == pl.Boolean or not (_is_text(raw) or raw.dtype.is_integer()):
@@ -29,20 +43,14 @@ def id_column(table: Table, column: str) -> pl.Series:
     text = raw.cast(pl.String)
     blank = text.is_null() | (text.str.strip_chars() == "")
     table.refuse_where(blank, column, "the id is empty; fill it in or leave the row out")
-    if _is_text(raw):
-        _refuse_no_number(table, column, text)
     return text
 
 
-def _refuse_no_number(table: Table, column: str, text: pl.Series) -> None:
-    ids = text.unique()
+def odd_ids(ids: pl.Series) -> pl.Series:
+    """Find "nan" and the like among different ids that are else numbers; none among names."""
     odd = ids.filter(ids.str.strip_chars().str.to_lowercase().is_in(list(NOT_A_NUMBER)))
-    if len(odd) and ids.filter(~ids.is_in(odd.implode())).str.contains(r"^\d+$").all():
-        table.refuse_where(
-            text.is_in(odd.implode()),
-            column,
-            "{value} is no id, all others are numbers; fill it in or leave the row out",
-        )
+    others = ids.filter(~ids.is_in(odd.implode()))
+    return odd if len(odd) and others.str.contains(r"^\d+$").all() else ids.clear()
 
 
 def number_column(table: Table, column: str) -> pl.Series:
@@ -64,28 +72,62 @@ def number_column(table: Table, column: str) -> pl.Series:
     return number
 
 
-def time_column(table: Table, column: str) -> pl.Series:
-    """Give times that compare: numbers as they are, dates as Int64 microseconds since 1970 UTC.
+@final
+class TimeReader:
+    """The times of one file, part by part: numbers as they are, dates as microseconds.
 
-    Returns:
-        Int64, or Float64 where a number has a fraction.
-
-    Raises:
-        BadInputError: A value is missing, or neither a number nor an ISO 8601 time.
+    All are numbers or all are dates, in one way of writing them.
     """
-    raw = table.frame[column]
-    if raw.dtype.is_integer() or raw.dtype in (pl.Datetime, pl.Date):
-        table.refuse_where(raw.is_null(), column, MISSING)
-        return raw.cast(pl.Int64) if raw.dtype.is_integer() else raw.dt.epoch("us")
-    if _is_text(raw):
-        whole = _trimmed(raw).cast(pl.Int64, strict=False)
-        if not whole.has_nulls():
-            return whole
-        times = _trimmed(raw).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-        if times.count():
-            table.refuse_where(times.is_null(), column, "{value} is no ISO 8601 time")
-            return times.dt.epoch("us")
-    return number_column(table, column)
+
+    def __init__(self) -> None:
+        self._first_date: pl.Series | None = None  # one value; none as long as there is none
+        self._first_number: Table | None = None  # one row
+
+    def read(self, table: Table, column: str) -> pl.Series:
+        """Give times that compare.
+
+        Returns:
+            Int64, dates as microseconds since 1970 UTC, or Float64 where a number has a fraction.
+
+        Raises:
+            BadInputError: A value is missing, or neither a number nor an ISO 8601 time, or it is
+                the one where the file began with the other.
+        """
+        raw = table.frame[column]
+        if raw.dtype.is_integer() or raw.dtype in (pl.Datetime, pl.Date):
+            table.refuse_where(raw.is_null(), column, MISSING)
+            return raw.cast(pl.Int64) if raw.dtype.is_integer() else raw.dt.epoch("us")
+        return self._read_text(table, column) if _is_text(raw) else number_column(table, column)
+
+    def _read_text(self, table: Table, column: str) -> pl.Series:
+        text = _trimmed(table.frame[column])
+        if self._first_date is None:
+            whole = text.cast(pl.Int64, strict=False)
+            if whole.has_nulls() and self._dates(text).count():
+                self._begin_with_date(text, column)
+            else:
+                self._first_number = self._first_number or _first_row(table)
+                return number_column(table, column) if whole.has_nulls() else whole
+        dates = self._dates(text)
+        table.refuse_where(dates.is_null(), column, NO_DATE)
+        return dates.dt.epoch("us")
+
+    def _begin_with_date(self, text: pl.Series, column: str) -> None:
+        if self._first_number is not None:
+            self._first_number.refuse_where(pl.Series([True]), column, NO_DATE)
+        self._first_date = text.drop_nulls().head(1)
+
+    def _dates(self, text: pl.Series) -> pl.Series:
+        """Read dates; those of a later part are written as the first one of the file is."""
+        first = text.clear() if self._first_date is None else self._first_date
+        read = pl.concat([first, text]).str.to_datetime(
+            time_unit="us", time_zone="UTC", strict=False
+        )
+        return read.slice(len(first))
+
+
+def _first_row(table: Table) -> Table:
+    return Table(table.path, table.frame.head(1), table.name_of, table.rows_before)
 
 
 def _trimmed(raw: pl.Series) -> pl.Series:

@@ -1,23 +1,20 @@
-"""The interaction log: who took what, out of files, checked, each pair once."""
+"""The interaction log in memory: who took what, each pair once, users by items."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
-from typing import Final, final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self, final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from service.histories import MAX_WEIGHT, MIN_WEIGHT
-from training.data.columns import id_column, number_column, time_column
-from training.data.tables import Table, find_files, read_table
+from training.data.ids import id_order, ranks_of
+from training.data.pairs import BLOCK_ROWS, items_in_place, paired, row_blocks, sort_pairs
 from training.errors import BadInputError
 
 REQUIRED: Final = ("user_id", "item_id")
 OPTIONAL: Final = ("rating", "timestamp", "weight", "split")
 LOG_COLUMNS: Final = (*REQUIRED, *OPTIONAL)
-PAIR: Final = list(REQUIRED)
 
 # MovieLens and most shops: whole or half stars up to 5. A scale of 1 to 10 or -10 to 10 is not
 # guessed at.
@@ -29,71 +26,158 @@ TRAIN: Final = "train"
 # Weak generalization: the same users everywhere. Strong: the held-out users have no "train" rows.
 WEAK_PARTS: Final = ("valid", "test")
 STRONG_PARTS: Final = ("valid_history", "valid_target", "test_history", "test_target")
+PART_NAMES: Final = (TRAIN, *WEAK_PARTS, *STRONG_PARTS)
+PART_CODES: Final = {name: code for code, name in enumerate(PART_NAMES)}
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class InteractionLog:
-    """Interactions, each pair of user and item once.
+    """N interactions, each pair of user and item once, sorted by user and item.
+
+    The order of the rows depends on the ids alone: with a seed, chance falls on the same
+    interactions however the file was sorted.
 
     Attributes:
-        frame: ``user_id`` and ``item_id`` (String) and, where the log has them, ``rating``
-            (Float64), ``timestamp`` (Int64 or Float64), ``weight`` (Float64, above 0) and
-            ``split`` (String).
+        offset_U1: int64; where each user's rows begin, and the end. Nobody has none.
+        item_N: int32 codes, ascending within a user.
+        user_ids: String, ascending: by value where all are decimal numbers, else as text. The
+            position is the code.
+        item_ids: Likewise; each has a row.
+        values: By name, what else the log has, one a row: ``rating`` and ``weight`` (float32, or
+            float64 where that would change a number), ``timestamp`` (the narrowest of int32,
+            int64, float32 and float64 that changes none), ``split`` (int8, of ``PART_CODES``).
         merged_duplicates: Rows that went into an earlier or later one of the same pair.
     """
 
-    frame: pl.DataFrame
+    offset_U1: NDArray[np.int64]
+    item_N: NDArray[np.int32]
+    user_ids: pl.Series
+    item_ids: pl.Series
+    values: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     merged_duplicates: int = 0
 
+    @classmethod
+    def of_sorted(
+        cls,
+        pair_N: NDArray[np.uint64],
+        user_ids: pl.Series,
+        item_ids: pl.Series,
+        values: Mapping[str, NDArray[Any]],
+        merged_duplicates: int = 0,
+    ) -> Self:
+        """Lay out sorted pairs of codes; ids are in the order of their codes.
+
+        Args:
+            pair_N: An array of its own; used up.
+            user_ids: The position is the code.
+            item_ids: Likewise.
+            values: As those of a log; they may be brought into order later.
+            merged_duplicates: Rows that are no pairs of their own.
+        """
+        starts = np.arange(len(user_ids), dtype=np.uint32)
+        first_U = paired(starts, np.zeros_like(starts))
+        offset_U1 = np.append(np.searchsorted(pair_N, first_U), len(pair_N))
+        return cls(offset_U1, items_in_place(pair_N), user_ids, item_ids, values, merged_duplicates)
+
     def __contains__(self, column: str) -> bool:
-        return column in self.frame.columns
+        return column in self.values
 
     def __len__(self) -> int:
-        return self.frame.height
+        return len(self.item_N)
 
     @property
     def num_users(self) -> int:
         """Different users."""
-        return self.frame["user_id"].n_unique()
+        return len(self.user_ids)
 
     @property
     def num_items(self) -> int:
         """Different items."""
-        return self.frame["item_id"].n_unique()
+        return len(self.item_ids)
+
+    @property
+    def length_U(self) -> NDArray[np.int64]:
+        """Rows of each user."""
+        return np.diff(self.offset_U1)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The log as a table with its ids, in our types; of many rows it takes much memory."""
+        columns = {
+            "user_id": self.user_ids.gather(self.by_user(np.arange(self.num_users))),
+            "item_id": self.item_ids.gather(self.item_N),
+            **{name: pl.Series(values) for name, values in self.values.items()},
+        }
+        if "split" in columns:
+            columns["split"] = pl.Series(PART_NAMES).gather(columns["split"])
+        if "timestamp" in columns:
+            is_whole = columns["timestamp"].dtype.is_integer()
+            columns["timestamp"] = columns["timestamp"].cast(pl.Int64 if is_whole else pl.Float64)
+        return pl.DataFrame(columns).with_columns(pl.col(pl.Float32).cast(pl.Float64))
 
     def rating_range(self) -> tuple[float, float]:
         """Give the lowest and the highest rating of a log that has ratings."""
-        lowest, highest = self.frame.select(low=pl.min("rating"), high=pl.max("rating")).row(0)
-        return lowest, highest
+        return float(self.values["rating"].min()), float(self.values["rating"].max())
 
+    def by_user(self, value_U: NDArray[Any]) -> NDArray[Any]:
+        """Give every row what its user has."""
+        return np.repeat(value_U, self.length_U)
 
-def read_log(source: Path, columns: Mapping[str, str]) -> InteractionLog:
-    """Read and check a log.
+    def counts_U(self, chosen_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Count the chosen rows of each user."""
+        count_U = np.empty(self.num_users, dtype=np.int64)
+        for users in user_blocks(self.offset_U1):
+            first_B = self.offset_U1[users]
+            rows = slice(first_B[0], self.offset_U1[users.stop])
+            count_U[users] = np.add.reduceat(chosen_N[rows], first_B - first_B[0], dtype=np.int64)
+        return count_U
 
-    Of a pair that stands there more than once the latest row counts, or the last one where there
-    is no timestamp; its weight is the sum of all.
+    def items_in(self, chosen_N: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell of each item whether it has a chosen row."""
+        known_I = np.zeros(self.num_items, dtype=np.bool_)
+        for rows in row_blocks(len(self)):
+            known_I[self.item_N[rows][chosen_N[rows]]] = True
+        return known_I
 
-    Args:
-        source: A file (CSV, TSV, JSON Lines, Parquet), a glob, or a folder of Parquet files.
-        columns: What the files call our columns, where they have other names.
+    def items_as(self, code_I: NDArray[np.int32], chosen_N: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Give other codes of the items of the chosen rows."""
+        code_N = self.item_N[chosen_N]
+        for rows in row_blocks(len(code_N)):
+            code_N[rows] = code_I[code_N[rows]]
+        return code_N
 
-    Raises:
-        BadInputError: One line that says what is wrong, where, and what to do.
-    """
-    for ours in columns:
-        if ours not in LOG_COLUMNS:
-            known = ", ".join(LOG_COLUMNS)
-            raise BadInputError(f"--columns: {ours!r} is no column of a log; there are: {known}")
-    tables = [read_table(path, REQUIRED, OPTIONAL, columns) for path in find_files(source)]
-    _refuse_different_files(tables)
-    frame = pl.concat([_checked(table) for table in tables], how="vertical_relaxed")
-    if frame.is_empty():
-        raise BadInputError(f"{source}: the log is empty")
-    if "split" in frame.columns:
-        _check_split(tables, frame)
-    merged = _merge_pairs(frame)
-    return InteractionLog(merged, frame.height - merged.height)
+    def without(self, *columns: str) -> Self:
+        """Forget some of the values."""
+        kept = {name: values for name, values in self.values.items() if name not in columns}
+        return replace(self, values=kept)
+
+    def where(self, kept_N: NDArray[np.bool_]) -> Self:
+        """Keep some rows, at least one; users and items without one are gone, the others moved."""
+        if kept_N.all():
+            return self
+        count_U, has_I = self.counts_U(kept_N), self.items_in(kept_N)
+        user_ids = self.user_ids.filter(pl.Series(count_U > 0))
+        item_ids = self.item_ids.filter(pl.Series(has_I))
+        column_I = (np.cumsum(has_I) - 1).astype(np.int32)
+        item_N = self.items_as(column_I, kept_N)
+        values = {name: values_N[kept_N] for name, values_N in self.values.items()}
+        length_U = count_U[count_U > 0]
+        orders = [id_order(ids) for ids in (user_ids, item_ids)]
+        if all(_ascends(order) for order in orders):
+            offset_U1 = np.concatenate([[0], np.cumsum(length_U)])
+            return type(self)(offset_U1, item_N, user_ids, item_ids, values, self.merged_duplicates)
+        # The ids that stood in the way of sorting by value are gone.
+        user_N = np.repeat(np.arange(len(length_U), dtype=np.uint32), length_U)
+        pair_N = paired(user_N, item_N.view(np.uint32))
+        order_N = sort_pairs(pair_N, ranks_of(orders[0]), ranks_of(orders[1]))
+        return self.of_sorted(
+            pair_N,
+            user_ids.gather(orders[0]),
+            item_ids.gather(orders[1]),
+            {name: values_N[order_N] for name, values_N in values.items()},
+            self.merged_duplicates,
+        )
 
 
 def positives(log: InteractionLog, threshold: float | None) -> tuple[InteractionLog, float | None]:
@@ -118,98 +202,26 @@ def positives(log: InteractionLog, threshold: float | None) -> tuple[Interaction
         if lowest < STARS_FROM or highest != STARS_TO:
             raise BadInputError(f"{scale}: say with --positive-threshold from where they are a yes")
         threshold = STARS_THRESHOLD
-    kept = log.frame.filter(pl.col("rating") >= threshold)
-    if kept.is_empty():
+    # As float64: NumPy would round a plain 3.3 to the float32 of the ratings.
+    kept_N = log.values["rating"] >= np.float64(threshold)
+    if not kept_N.any():
         raise BadInputError(f"{scale}: none reaches {threshold:g}; lower --positive-threshold")
-    return InteractionLog(kept, log.merged_duplicates), threshold
+    return log.where(kept_N), threshold
 
 
-def _checked(table: Table) -> pl.DataFrame:
-    columns = [_CHECK_OF[name](table, name) for name in table.frame.columns]
-    return pl.DataFrame(columns)
+def user_blocks(offset_U1: NDArray[np.int64]) -> Iterator[slice]:
+    """Cut users into blocks of some rows; one with more is a block of its own.
+
+    Args:
+        offset_U1: Where each user's rows begin, and the end.
+    """
+    first = 0
+    while first < len(offset_U1) - 1:
+        fits = np.searchsorted(offset_U1, offset_U1[first] + BLOCK_ROWS, side="right")
+        last = max(int(fits) - 1, first + 1)
+        yield slice(first, last)
+        first = last
 
 
-def _weights(table: Table, column: str) -> pl.Series:
-    weight = number_column(table, column)
-    fits = weight.is_between(MIN_WEIGHT, MAX_WEIGHT)
-    allowed = f"weights are {MIN_WEIGHT:g} to {MAX_WEIGHT:,.0f}"
-    table.refuse_where(~fits, column, "{value} is no weight; " + allowed)
-    return weight
-
-
-def _split_parts(table: Table, column: str) -> pl.Series:
-    part = table.frame[column].cast(pl.String)
-    known = (TRAIN, *WEAK_PARTS, *STRONG_PARTS)
-    unknown = ~part.is_in(known).fill_null(value=False)
-    table.refuse_where(unknown, column, "{value} is no part of a split: " + ", ".join(known))
-    return part
-
-
-_CHECK_OF: Final[Mapping[str, Callable[[Table, str], pl.Series]]] = {
-    "user_id": id_column,
-    "item_id": id_column,
-    "rating": number_column,
-    "timestamp": time_column,
-    "weight": _weights,
-    "split": _split_parts,
-}
-
-
-def _refuse_different_files(tables: list[Table]) -> None:
-    """Refuse files of one log that have other columns than the first, or other kinds of ids."""
-    first, *others = tables
-    for table in others:
-        odd = sorted(set(first.frame.columns) ^ set(table.frame.columns))
-        if odd:
-            raise BadInputError(f"{first.path} and {table.path}: only one has a column {odd[0]!r}")
-        for column in REQUIRED:
-            kinds = [t.frame[column].dtype.is_integer() for t in (first, table)]
-            if kinds[0] != kinds[1]:
-                raise table.error(
-                    f"mixed types: integers in one file, text in the other ({first.path}); "
-                    "write them alike",
-                    column,
-                )
-
-
-def _check_split(tables: list[Table], frame: pl.DataFrame) -> None:
-    """Refuse a mixture of the two kinds of split, and a pair in two parts of one."""
-    part = frame["split"]
-    is_weak, is_strong = part.is_in(WEAK_PARTS), part.is_in(STRONG_PARTS)
-    if is_weak.any() and is_strong.any():
-        row = max(is_weak.arg_true()[0], is_strong.arg_true()[0])
-        other = part[min(is_weak.arg_true()[0], is_strong.arg_true()[0])]
-        raise _error_at(
-            tables,
-            row,
-            f"{part[row]!r} and {other!r} do not go together: use {TRAIN}, {', '.join(WEAK_PARTS)} "
-            f"or {TRAIN}, {', '.join(STRONG_PARTS)}",
-        )
-    in_two = frame.select(pl.col("split").n_unique().over(PAIR) > 1).to_series().arg_true()
-    if len(in_two):
-        row = in_two[0]
-        user_id, item_id = frame.row(row)[:2]
-        raise _error_at(
-            tables, row, f"user {user_id!r} has item {item_id!r} in two parts of the split"
-        )
-
-
-def _error_at(tables: list[Table], row: int, problem: str) -> BadInputError:
-    """Make an error about a row of all files together."""
-    ends = list(accumulate(table.frame.height for table in tables))
-    number = int(np.searchsorted(ends, row, side="right"))
-    start = ends[number] - tables[number].frame.height
-    return tables[number].error(problem, "split", row - start + 1)
-
-
-def _merge_pairs(frame: pl.DataFrame) -> pl.DataFrame:
-    if not frame.select(PAIR).is_duplicated().any():
-        return frame
-    if "timestamp" in frame.columns:
-        frame = frame.sort("timestamp", maintain_order=True)
-    values = [
-        pl.sum(name) if name == "weight" else pl.last(name)
-        for name in frame.columns
-        if name not in PAIR
-    ]
-    return frame.group_by(PAIR, maintain_order=True).agg(values)
+def _ascends(order: NDArray[np.uint32]) -> bool:
+    return bool((order[1:] > order[:-1]).all())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.catalog import Catalog
 from training.data.columns import id_column
-from training.data.tables import Table, read_table
+from training.data.tables import Table, Wanted, read_table
 from training.errors import BadInputError
 
 ITEM_COLUMNS: Final = ("item_id", "title", "categories")
@@ -42,7 +42,9 @@ def read_items(path: Path, columns: Mapping[str, str] | None = None) -> pl.DataF
             known = ", ".join(ITEM_COLUMNS)
             raise BadInputError(f"--columns: {ours!r} is no column of items; there are: {known}")
     # One --columns speaks for two files: the name of item_id may be that of the log alone.
-    table = read_table(path, ITEM_COLUMNS[:1], ITEM_COLUMNS[1:], renamed, either=("item_id",))
+    table = read_table(
+        path, Wanted(ITEM_COLUMNS[:1], ITEM_COLUMNS[1:], renamed, either=("item_id",))
+    )
     items = pl.DataFrame(
         {
             "item_id": id_column(table, "item_id"),

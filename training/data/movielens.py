@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from training.data.assembly import log_of
 from training.data.interactions import InteractionLog
 from training.data.items import split_categories
 from training.errors import BadInputError
@@ -39,7 +40,7 @@ def read_movielens_small() -> tuple[InteractionLog, pl.DataFrame]:
             "genres": found["genres"].fillna("").to_list(),
         }
     ).with_columns(pl.col("user_id", "item_id").cast(pl.String))
-    log = InteractionLog(frame.select("user_id", "item_id", "rating", "timestamp"))
+    log = log_of(frame.select("user_id", "item_id", "rating", "timestamp"))
     has_year = (pl.col("title") != "") & (pl.col("year") > 0)
     films = frame.unique("item_id", maintain_order=True).select(
         "item_id",

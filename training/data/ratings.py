@@ -1,17 +1,15 @@
 """Ratings to learn from: all of them, liked or not, some held out by chance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from service.autoencoders.rating_scale import RatingScale
 from service.histories import MAX_WEIGHT
-from training.data.events import Events
-from training.data.interactions import TRAIN, InteractionLog
-from training.data.partition import PART_CODES, given_parts, hold_out_late
+from training.data.interactions import PART_CODES, TRAIN, InteractionLog
+from training.data.partition import Parts, given_parts, hold_out_late
 from training.data.split import Split, SplitOptions, weak_split
 from training.errors import BadInputError
 
@@ -50,15 +48,18 @@ def rating_split(log: InteractionLog, options: SplitOptions) -> tuple[Split, Rat
             log holds out users and not ratings.
     """
     _refuse_useless(log)
-    rated = InteractionLog(log.frame.with_columns(weight=pl.col("rating")))
-    events, frame = Events.from_log(rated)
+    rated = replace(log, values={**log.values, "weight": log.values["rating"]})
     generator = np.random.default_rng(options.seed)
-    protocol, part_N = _parts(events, frame, options, generator)
-    split = weak_split(protocol, events, part_N)
+    protocol, part_N = _parts(rated, options, generator)
+    split = weak_split(protocol, rated, part_N)
     trained_N = part_N == PART_CODES[TRAIN]
-    stray_N = ~(events.has_item_of(trained_N) & _has_user_of(events, trained_N))
-    strays = {name: events.weight_N[stray_N & (part_N == PART_CODES[name])] for name in PARTS}
-    return split, Ratings(_scale(events.weight_N[trained_N]), strays)
+    is_known_N = rated.items_in(trained_N)[rated.item_N]
+    is_known_N &= rated.by_user(rated.counts_U(trained_N) > 0)
+    strays = {
+        name: rated.values["rating"][~is_known_N & (part_N == PART_CODES[name])].astype(np.float32)
+        for name in PARTS
+    }
+    return split, Ratings(_scale(split.train.data), strays)
 
 
 def _refuse_useless(log: InteractionLog) -> None:
@@ -78,11 +79,11 @@ def _refuse_useless(log: InteractionLog) -> None:
 
 
 def _parts(
-    events: Events, frame: pl.DataFrame, options: SplitOptions, generator: np.random.Generator
-) -> tuple[str, NDArray[np.int64]]:
+    log: InteractionLog, options: SplitOptions, generator: np.random.Generator
+) -> tuple[str, Parts]:
     fraction = options.held_out_fraction
-    if "split" in frame.columns:
-        part_N, is_strong = given_parts(events, frame, fraction, generator)
+    if "split" in log:
+        part_N, is_strong = given_parts(log, fraction, generator)
         if is_strong:
             raise BadInputError(
                 "column 'split' holds out users; a model of ratings is measured on held-out "
@@ -90,31 +91,23 @@ def _parts(
             )
         return "given-ratings", part_N
     if options.protocol != "time":
-        return "ratings", _hold_out_ratings(len(events), fraction, generator)
-    if "timestamp" not in frame.columns:
+        return "ratings", _hold_out_ratings(len(log), fraction, generator)
+    if "timestamp" not in log:
         raise BadInputError(
             "the time protocol needs timestamps; name their column with --columns timestamp=NAME"
         )
-    return "time-ratings", hold_out_late(frame["timestamp"].to_numpy(), fraction)
+    return "time-ratings", hold_out_late(log.values["timestamp"], fraction)
 
 
-def _hold_out_ratings(
-    num_ratings: int, fraction: float, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _hold_out_ratings(num_ratings: int, fraction: float, generator: np.random.Generator) -> Parts:
     """Draw a share of the ratings for test, and of the others as large a share for validation."""
     num_test = int(fraction * num_ratings)
     num_valid = int(fraction * (num_ratings - num_test))
     drawn_N = generator.permutation(num_ratings)
-    part_N = np.full(num_ratings, PART_CODES[TRAIN])
+    part_N = np.full(num_ratings, PART_CODES[TRAIN], dtype=np.int8)
     part_N[drawn_N[:num_test]] = PART_CODES["test"]
     part_N[drawn_N[num_test : num_test + num_valid]] = PART_CODES["valid"]
     return part_N
-
-
-def _has_user_of(events: Events, chosen_N: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    known_U = np.zeros(events.num_users, dtype=np.bool_)
-    known_U[events.user_N[chosen_N]] = True
-    return known_U[events.user_N]
 
 
 def _scale(rating_N: NDArray[np.float32]) -> RatingScale:

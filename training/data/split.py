@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from training.data.events import Events
 from training.data.grid import Grid
-from training.data.interactions import TRAIN, InteractionLog
+from training.data.interactions import PART_CODES, TRAIN, InteractionLog
 from training.data.partition import (
-    PART_CODES,
+    Parts,
     given_parts,
     hold_out_events,
     hold_out_late,
@@ -120,45 +118,45 @@ def make_split(log: InteractionLog, options: SplitOptions) -> Split:
     generator = np.random.default_rng(options.seed)
     fraction = options.held_out_fraction
     if "split" in log:
-        events, frame = Events.from_log(log)
-        part_N, is_strong = given_parts(events, frame, fraction, generator)
+        part_N, is_strong = given_parts(log, fraction, generator)
         if is_strong:
-            return _strong("given-strong", events, part_N)
-        return weak_split("given-weak", events, part_N)
-    events, frame = Events.from_log(_without_small_users(log, options.min_user_items))
+            return _strong("given-strong", log, part_N)
+        return weak_split("given-weak", log, part_N)
+    log = _without_small_users(log, options.min_user_items)
     if options.protocol == "strong":
-        part_N = hold_out_users(events, fraction, options.target_fraction, generator)
-        return _strong("strong", events, part_N)
+        part_N = hold_out_users(log, fraction, options.target_fraction, generator)
+        return _strong("strong", log, part_N)
     if options.protocol == "weak":
-        return weak_split("weak", events, hold_out_events(events, fraction, generator))
+        return weak_split("weak", log, hold_out_events(log, fraction, generator))
     if "timestamp" not in log:
         raise BadInputError(
             "the time protocol needs timestamps; name their column with --columns timestamp=NAME"
         )
-    return weak_split("time", events, hold_out_late(frame["timestamp"].to_numpy(), fraction))
+    return weak_split("time", log, hold_out_late(log.values["timestamp"], fraction))
 
 
 def _without_small_users(log: InteractionLog, min_items: int) -> InteractionLog:
-    kept = log.frame.filter(pl.len().over("user_id") >= min_items)
-    if kept.is_empty():
+    is_large_U = log.length_U >= min_items
+    if not is_large_U.any():
         raise BadInputError(f"no user has {min_items} positive interactions; use more data")
-    return InteractionLog(kept)
+    return log if is_large_U.all() else log.where(log.by_user(is_large_U))
 
 
-def _strong(protocol: str, events: Events, part_N: NDArray[np.int64]) -> Split:
-    grid = Grid.of(events, part_N == PART_CODES[TRAIN])
+def _strong(protocol: str, log: InteractionLog, part_N: Parts) -> Split:
+    grid = Grid.of(log, part_N == PART_CODES[TRAIN])
 
     def held_out(name: str) -> HeldOut:
         history_N = part_N == PART_CODES[f"{name}_history"]
         target_N = part_N == PART_CODES[f"{name}_target"]
-        user_codes = np.unique(events.user_N[history_N | target_N])
-        return _held_out(grid, user_codes, history_N, target_N)
+        user_codes = np.flatnonzero(log.counts_U(history_N | target_N))
+        return _held_out(grid, user_codes, grid.matrix(user_codes, history_N), target_N)
 
-    return _split(protocol, grid, held_out("valid"), held_out("test"))
+    train = grid.matrix(grid.user_codes, part_N == PART_CODES[TRAIN])
+    return _split(protocol, grid, train, (held_out("valid"), held_out("test")))
 
 
-def weak_split(protocol: str, events: Events, part_N: NDArray[np.int64]) -> Split:
-    """Split the events of the same users, by the code of a part of each event.
+def weak_split(protocol: str, log: InteractionLog, part_N: Parts) -> Split:
+    """Split the rows of the same users, by the code of a part of each row.
 
     Raises:
         BadInputError: Nothing is left to measure with.
@@ -166,41 +164,45 @@ def weak_split(protocol: str, events: Events, part_N: NDArray[np.int64]) -> Spli
     train_N = part_N == PART_CODES[TRAIN]
     valid_N = part_N == PART_CODES["valid"]
     test_N = part_N == PART_CODES["test"]
-    grid = Grid.of(events, train_N)
+    grid = Grid.of(log, train_N)
+    train = grid.matrix(grid.user_codes, train_N)
 
     def held_out(history_N: NDArray[np.bool_], target_N: NDArray[np.bool_]) -> HeldOut:
-        user_codes = np.intersect1d(events.user_N[target_N], grid.user_codes)
-        return _held_out(grid, user_codes, history_N, target_N)
+        user_codes = np.intersect1d(np.flatnonzero(log.counts_U(target_N)), grid.user_codes)
+        if history_N is train_N and len(user_codes) == len(grid.user_codes):
+            return _held_out(grid, user_codes, train, target_N)  # one matrix: it is the largest
+        return _held_out(grid, user_codes, grid.matrix(user_codes, history_N), target_N)
 
     valid = held_out(train_N, valid_N)
     test = held_out(train_N | valid_N, test_N)
-    return _split(protocol, grid, valid, test)
+    return _split(protocol, grid, train, (valid, test))
 
 
 def _held_out(
     grid: Grid,
     user_codes: NDArray[np.int64],
-    history_N: NDArray[np.bool_],
+    history: csr_array,
     target_N: NDArray[np.bool_],
 ) -> HeldOut:
     return HeldOut(
-        history=grid.matrix(user_codes, history_N),
+        history=history,
         target=grid.matrix(user_codes, target_N),
-        user_ids=tuple(grid.events.user_ids.gather(user_codes)),
+        user_ids=tuple(grid.log.user_ids.gather(user_codes)),
         user_index_U=grid.rows_of(user_codes),
     )
 
 
-def _split(protocol: str, grid: Grid, valid: HeldOut, test: HeldOut) -> Split:
-    for name, held_out in (("validation", valid), ("test", test)):
-        if held_out.target.nnz == 0:
+def _split(protocol: str, grid: Grid, train: csr_array, held_out: tuple[HeldOut, HeldOut]) -> Split:
+    for name, part in zip(("validation", "test"), held_out, strict=True):
+        if part.target.nnz == 0:
             raise BadInputError(
                 f"nothing to measure in the {name} part of the {protocol} split: no held-out user "
                 f"has an item left that training users have; use more data or another protocol"
             )
+    valid, test = held_out
     return Split(
         protocol=protocol,
-        train=grid.matrix(grid.user_codes, grid.trained_N),
+        train=train,
         user_ids=grid.user_ids,
         item_ids=grid.item_ids,
         valid=valid,

@@ -1,21 +1,25 @@
 """Tables in files: CSV, TSV, JSON Lines or Parquet in, the columns we want out, by our names.
 
 Knows nothing of what the columns mean. A refusal is one line that names the file and, where it
-can, the row and the column; rows are counted from 1, a header is no row.
+can, the row and the column; rows are counted from 1, a header is no row. A file is read in parts,
+so that a large one never lies in memory whole; only JSON Lines must, since a column may change
+its type in the last line.
 """
 
 import csv
 import gzip
 import zlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, final
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from training.data.csv_blocks import csv_blocks
 from training.data.json_lines import first_fault, read_json_lines
+from training.data.watched_file import GZIP_MAGIC, OnBytes, ignore_bytes, watch_whole, watched
 from training.errors import BadInputError
 
 SEPARATORS: Final = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
@@ -24,22 +28,25 @@ PARQUET: Final = ".parquet"
 GLOB_LETTERS: Final = frozenset("*?[")
 LONGEST_VALUE: Final = 60  # characters of a cell that a message repeats
 FORMATS: Final = (*SEPARATORS, *JSON_LINES, PARQUET)
+PART_ROWS: Final = 1 << 18  # of what is not cut by bytes; a part of 4 columns holds some 40 MB
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file that was read.
+    """A file that was read, or a part of it.
 
     Attributes:
         path: The file.
         frame: The wanted columns that it has, by our names; typed as in the file, text from CSV.
         name_of: What the file calls each of them.
+        rows_before: Rows of the file above this part.
     """
 
     path: Path
     frame: pl.DataFrame
     name_of: Mapping[str, str]
+    rows_before: int = 0
 
     def refuse_where(self, bad: pl.Series, column: str, problem: str) -> None:
         """Refuse the table if a row is bad, naming the first.
@@ -59,8 +66,8 @@ class Table:
             raise self.error(problem.format(value=shown), column, rows[0] + 1)
 
     def error(self, problem: str, column: str, row: int | None = None) -> BadInputError:
-        """Make the error that names a place in the table; ``row`` counts from 1."""
-        where = "" if row is None else f"data row {row} (counted from 1), "
+        """Make the error that names a place in the table; ``row`` counts from 1 in this part."""
+        where = "" if row is None else f"data row {self.rows_before + row} (counted from 1), "
         return BadInputError(f"{self.path}: {where}column {self.name_of[column]!r}: {problem}")
 
 
@@ -96,46 +103,131 @@ def is_glob(source: Path) -> bool:
     return not GLOB_LETTERS.isdisjoint(str(source))
 
 
-def read_table(
-    path: Path,
-    required: Sequence[str],
-    optional: Sequence[str],
-    renamed: Mapping[str, str],
-    either: Collection[str] = (),
-) -> Table:
-    """Read the columns that we want and the file has.
+@final
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which columns to read.
 
-    Args:
-        path: A file whose name ends in one of ``FORMATS``.
+    Attributes:
         required: Our names of columns that must be there.
         optional: Our names of columns that may be there.
         renamed: What the file calls columns, where it differs from our names. A column named here
             must be there.
         either: Our names of renamed columns that may have kept our name.
+    """
+
+    required: Sequence[str]
+    optional: Sequence[str] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    either: Collection[str] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a file calls the columns, if it has them."""
+        return {ours: self.renamed.get(ours, ours) for ours in (*self.required, *self.optional)}
+
+    def found_in(self, path: Path, present: Sequence[str]) -> dict[str, str]:
+        """Give what a file with these columns calls those of ours that it has.
+
+        Raises:
+            BadInputError: It lacks one that must be there.
+        """
+        names = self.names
+        for ours in self.either:
+            names[ours] = names[ours] if names[ours] in present else ours
+        found = {ours: name for ours, name in names.items() if name in present}
+        for ours in (*self.required, *self.renamed):
+            if ours not in found:
+                raise BadInputError(
+                    f"{path}: no column {names[ours]!r}; there are: {', '.join(present)}; "
+                    f"say which one it is with --columns {ours}=NAME"
+                )
+        return found
+
+
+def read_table(path: Path, wanted: Wanted) -> Table:
+    """Read the columns that we want and the file has, all rows.
 
     Raises:
         BadInputError: No such file, an unknown or a broken one, or one that lacks a column.
     """
-    form = _format_of(path)
-    names = {ours: renamed.get(ours, ours) for ours in (*required, *optional)}
+    parts = list(read_parts(path, wanted, ignore_bytes))
+    return Table(path, pl.concat([part.frame for part in parts]), parts[0].name_of)
+
+
+def read_parts(path: Path, wanted: Wanted, on_bytes: OnBytes) -> Iterator[Table]:
+    """Read the columns that we want and the file has, some rows at a time.
+
+    Args:
+        path: A file whose name ends in one of ``FORMATS``.
+        wanted: The columns.
+        on_bytes: Is given every byte of the file, in order.
+
+    Yields:
+        Parts of one schema, in order; at least one, if without rows.
+
+    Raises:
+        BadInputError: No such file, an unknown or a broken one, or one that lacks a column.
+    """
+    form = form_of(path)
     try:
-        lazy = _scan(path, form)
-        present = lazy.collect_schema().names()
-        for ours in either:
-            names[ours] = names[ours] if names[ours] in present else ours
-        name_of = {ours: name for ours, name in names.items() if name in present}
-        frame = lazy.select(pl.col(name).alias(ours) for ours, name in name_of.items()).collect()
-    except (PolarsError, PanicException, OSError) as error:
-        raise _broken(path, form, list(names.values()), error) from error
-    for ours in (*required, *renamed):
-        if ours not in name_of:
-            raise _missing(path, ours, names[ours], present)
-    if form in JSON_LINES and pl.String in frame.dtypes:
+        rows_before = 0
+        for frame, name_of in _read_as(form)(path, wanted, on_bytes):
+            ours = frame.select(pl.col(name).alias(ours) for ours, name in name_of.items())
+            yield Table(path, ours, name_of, rows_before)
+            rows_before += frame.height
+    except (PolarsError, PanicException, OSError, EOFError, zlib.error) as error:
+        raise _broken(path, form, list(wanted.names.values()), error) from error
+
+
+Parts = Iterator[tuple[pl.DataFrame, dict[str, str]]]
+
+
+def _read_as(form: str) -> Callable[[Path, Wanted, OnBytes], Parts]:
+    if form == PARQUET:
+        return _parquet_parts
+    return _json_parts if form in JSON_LINES else _csv_parts
+
+
+def _csv_parts(path: Path, wanted: Wanted, on_bytes: OnBytes) -> Parts:
+    separator = SEPARATORS[form_of(path)]
+    with watched(path, on_bytes) as file:
+        for block in csv_blocks(file.read):
+            # All as text, so that the id "007" stays as it is. All columns: with fewer to read
+            # than the file has, Polars takes a line with too many fields without a word.
+            frame = pl.read_csv(block, separator=separator, infer_schema=False)
+            yield frame, wanted.found_in(path, frame.columns)
+
+
+def _json_parts(path: Path, wanted: Wanted, on_bytes: OnBytes) -> Parts:
+    watch_whole(path, on_bytes)
+    frame = read_json_lines(path)
+    name_of = wanted.found_in(path, frame.columns)
+    if pl.String in frame.select(name_of.values()).dtypes:
         _refuse_json_fault(path, list(name_of.values()))
-    return Table(path, frame, name_of)
+    for start in range(0, max(1, frame.height), PART_ROWS):
+        yield frame.slice(start, PART_ROWS), name_of
 
 
-def _format_of(path: Path) -> str:
+def _parquet_parts(path: Path, wanted: Wanted, on_bytes: OnBytes) -> Parts:
+    watch_whole(path, on_bytes)
+    lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    schema = lazy.collect_schema()
+    name_of = wanted.found_in(path, schema.names())
+    rows = 0
+    for frame in lazy.select(name_of.values()).collect_batches(chunk_size=PART_ROWS):
+        yield frame, name_of
+        rows += frame.height
+    if not rows:
+        yield schema.to_frame(), name_of
+
+
+def form_of(path: Path) -> str:
+    """Tell which of ``FORMATS`` a file has, by its name.
+
+    Raises:
+        BadInputError: No such file, an empty one or none of these formats.
+    """
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     form = next((form for form in FORMATS if path.name.lower().endswith(form)), None)
@@ -144,24 +236,6 @@ def _format_of(path: Path) -> str:
     if path.stat().st_size == 0:
         raise BadInputError(f"{path}: the file is empty")
     return form
-
-
-def _scan(path: Path, form: str) -> pl.LazyFrame:
-    if form == PARQUET:
-        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    if form in JSON_LINES:
-        return read_json_lines(path).lazy()
-    # All as text, so that the id "007" stays as it is. Eager: with fewer columns to read than the
-    # file has, Polars takes a line with too many fields without a word.
-    separator = SEPARATORS[form]
-    return pl.read_csv(path, separator=separator, infer_schema=False, glob=False).lazy()
-
-
-def _missing(path: Path, ours: str, name: str, present: Sequence[str]) -> BadInputError:
-    return BadInputError(
-        f"{path}: no column {name!r}; there are: {', '.join(present)}; "
-        f"say which one it is with --columns {ours}=NAME"
-    )
 
 
 def _broken(path: Path, form: str, names: Sequence[str], error: BaseException) -> BadInputError:
@@ -188,9 +262,10 @@ def _refuse_json_fault(path: Path, names: Sequence[str]) -> None:
 
 
 def _refuse_ragged_row(path: Path, separator: str) -> None:
-    is_packed = path.suffix.lower() == ".gz"
-    opened = gzip.open if is_packed else open
     try:
+        with path.open("rb") as file:
+            is_packed = path.suffix.lower() == ".gz" or file.read(2) == GZIP_MAGIC
+        opened = gzip.open if is_packed else open
         with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
             rows = csv.reader(file, delimiter=separator)
             num_columns = len(next(rows, []))

@@ -1,11 +1,13 @@
 """``foldin bench``: speed, every figure beside its reference in the same run."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from training.bench.environment import environment
+from training.bench.reading import QUICK_ROWS, ROWS, measure_reading, reading_table
 from training.bench.runs import (
     Effort,
     Record,
@@ -20,6 +22,8 @@ from training.bench.subject import Users, opened
 from training.bench.synthetic import Shape
 from training.bench.training_race import TrainPlan
 from training.errors import BadInputError
+from training.verbs.bench_losses import losses
+from training.verbs.bench_scale import scaling
 from training.verbs.options import JsonOption, console, refuse_unwritable, write_json
 
 bench = typer.Typer(
@@ -27,6 +31,8 @@ bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+bench.command()(losses)
+bench.add_typer(scaling)  # without a name of its own: ``bench items`` and so on
 
 CheckpointArgument = Annotated[
     Path | None,
@@ -179,6 +185,24 @@ def train(
     refuse_unwritable(Path(), json)
     plan = TrainPlan(Shape(items, hidden, latent), users, log, epochs, 3, batch_size, 1, seed)
     _write(json, {"train": run_train(plan, Effort(quick, threads, repeats), console)})
+
+
+@bench.command()
+def read(
+    *,
+    rows: Annotated[int, typer.Option(min=1_000, help="Of the CSV. --quick: 1,000,000")] = ROWS,
+    quick: QuickOption = False,
+    seed: SeedOption = 0,
+    json: JsonOption = None,
+) -> None:
+    """A synthetic log out of CSV, then out of the cache: rows a second, and memory over the CSR's.
+
+    Ratings as of MovieLens-20M, in no order; each reading is a process of its own.
+    """
+    refuse_unwritable(Path(), json)
+    report = measure_reading(QUICK_ROWS if quick else rows, seed, console.print)
+    console.print(reading_table(report))
+    _write(json, {"read": asdict(report)})
 
 
 @bench.command("all")

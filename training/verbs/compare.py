@@ -17,11 +17,14 @@ from training.comparison.tables import comparison_tables
 from training.data.datasets import Dataset
 from training.errors import BadInputError
 from training.verbs.options import (
+    CacheOption,
     ColumnsOption,
     DataArgument,
     Device,
+    NoCacheOption,
     ProtocolOption,
     ThresholdOption,
+    cache_folder,
     console,
     data_options,
     load,
@@ -59,6 +62,8 @@ def compare(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     report: ReportOption = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
     json: JsonOption = None,
 ) -> None:
     """Fit models and rivals, choose on validation users, tell test users' figures, fastest first.
@@ -71,7 +76,8 @@ def compare(
     _refuse_unwritable_files(report, json)
     if threads is not None:  # for the rivals; a model's run takes it from its config
         torch.set_num_threads(threads)
-    dataset = load(data, data_options(None, columns, protocol, positive_threshold, ratings=ratings))
+    how = {"ratings": ratings, "cache": cache_folder(cache, no_cache=no_cache)}
+    dataset = load(data, data_options(None, columns, protocol, positive_threshold, **how))
     journal = Journal.open(dataset, json)
     plan = Plan(contenders(settings, dataset.split.train.nnz), seeds, journal)
     is_complete = _run_and_watch(plan, dataset, journal)

@@ -21,10 +21,13 @@ from training.measurement import Figures
 from training.progress import metrics_table
 from training.rating_metrics import measure_part
 from training.verbs.options import (
+    CacheOption,
     ColumnsOption,
     DataArgument,
     DeviceOption,
+    NoCacheOption,
     Protocol,
+    cache_folder,
     console,
     data_options,
     load,
@@ -51,12 +54,16 @@ def evaluate(
         typer.Option(help="Measure lists of 20 under the controls of the service, too."),
     ] = False,
     device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
 ) -> None:
     """Measure a bundle on the held-out users of a log."""
     loaded = checkpoint.load(checkpoint_path, pick_device(device))
     ratings = loaded.model.reads_ratings
-    dataset = load(data, _options(loaded, columns, protocol, positive_threshold))
+    options = _options(loaded, columns, protocol, positive_threshold)
+    cached = {"cache": cache_folder(cache, no_cache=no_cache)}
+    dataset = load(data, options.model_copy(update=cached))
     if dataset.fingerprint != loaded.manifest.data.get("fingerprint"):
         console.print(
             "not the data and split of the training: users measured here may have been trained on",

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from training.data.datasets import DataOptions, Dataset, load_dataset
 from training.errors import BadInputError
+from training.reading_progress import ReadingProgress
 
 console: Final = Console()
 
@@ -40,6 +41,11 @@ SplitSeedOption = Annotated[int, typer.Option(min=0, help="Start of all chance i
 OutOption = Annotated[Path, typer.Option(help="Model directory: gets <version>/ and CURRENT.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto prefers CUDA.")]
 
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for large logs in the form they lie in memory. [~/.cache/foldin]"),
+]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Read the files every time.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value, repeatable; wins over --config.")
 ]
@@ -47,8 +53,9 @@ JsonOption = Annotated[Path | None, typer.Option(help="Write the record here.")]
 
 
 def load(source: str, data_options: DataOptions) -> Dataset:
-    """Read a data set, and say what was done to it."""
-    dataset = load_dataset(source, data_options)
+    """Read a data set, and say what was done to it; a slow reading is watched."""
+    with ReadingProgress(console) as progress:
+        dataset = load_dataset(source, data_options, progress)
     num_users, num_items = dataset.split.train.shape
     console.print(
         f"{dataset.name}: {num_users:,} training users, {num_items:,} items, "
@@ -82,6 +89,22 @@ def data_options(
         positive_threshold=positive_threshold,
         **others,
     )
+
+
+def cache_folder(cache: Path | None, *, no_cache: bool) -> Path | None:
+    """Tell where logs are cached; None: nowhere, as where nobody has a home.
+
+    Raises:
+        BadInputError: Both options are given.
+    """
+    if cache is not None and no_cache:
+        raise BadInputError("--cache and --no-cache do not go together; leave one out")
+    if no_cache or cache is not None:
+        return cache
+    try:
+        return Path.home() / ".cache" / "foldin"
+    except RuntimeError:
+        return None
 
 
 def refuse_unwritable(out: Path, json: Path | None) -> None:

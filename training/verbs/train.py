@@ -1,6 +1,7 @@
 """``foldin train``: a log in, a bundle out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,21 +9,27 @@ import typer
 
 from service.autoencoders import ARCHITECTURES
 from training.config import TrainingConfig, parse_setting, read_toml
-from training.data.datasets import Dataset
-from training.experiment import Experiment, run_experiment
+from training.data.datasets import DataOptions, Dataset
+from training.distributed import World
+from training.experiment import Experiment, run_experiment, take_part
+from training.loss_choice import LossChoice, choose_loss
 from training.posterior import ACTIVE_KL
 from training.presets import preset
 from training.progress import TrainingProgress, results_table
+from training.torchrun import joined
 from training.verbs.options import (
+    CacheOption,
     ColumnsOption,
     DataArgument,
     Device,
     ItemsOption,
+    NoCacheOption,
     OutOption,
     ProtocolOption,
     SetOption,
     SplitSeedOption,
     ThresholdOption,
+    cache_folder,
     console,
     data_options,
     load,
@@ -44,32 +51,68 @@ def train(
     split_seed: SplitSeedOption = 98765,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
     set_: SetOption = None,
+    loss: Annotated[
+        LossChoice | None, typer.Option(help="Sum over all items, or a sample. [by their number]")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the users, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Users a step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Start of all chance in training.")] = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute. [auto]")] = None,
     threads: Annotated[int | None, typer.Option(help="Torch threads. [one per core]")] = None,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run was.")] = False,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
     json: Annotated[Path | None, typer.Option(help="Write the record of the run here.")] = None,
 ) -> None:
     """Train a model; write a bundle to OUT/<version>/ and point OUT/CURRENT at it.
 
     One run at a time may write to OUT. Ctrl-C keeps the best epoch so far and ends with code 1;
-    after it, or after a crash, the same command with --resume goes on.
+    after it, or after a crash, the same command with --resume goes on. Several processes, on one
+    machine or more, train one model: torchrun --nproc-per-node 2 -m training train ...
     """
     given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device}
     chosen = _chosen(config, set_, given | {"threads": threads})
     refuse_other_model(model, chosen)
     TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
-    refuse_unwritable(out, json)
-    how = {"split_seed": split_seed, "ratings": ARCHITECTURES[model].module.reads_ratings}
-    dataset = load(data, data_options(items, columns, protocol, positive_threshold, **how))
-    resolved = TrainingConfig.of(preset(model, dataset.split.train.nnz) | chosen)
-    experiment = train_and_tell(dataset, resolved, out, resume=resume)
-    if json:
-        write_json(json, experiment.to_dict())
-    if experiment.result.interrupted:
+    how = {
+        "split_seed": split_seed,
+        "ratings": ARCHITECTURES[model].module.reads_ratings,
+        "cache": cache_folder(cache, no_cache=no_cache),
+    }
+    options = data_options(items, columns, protocol, positive_threshold, **how)
+    with joined() as world, _silence(wanted=not world.is_first):
+        if world.is_first:
+            refuse_unwritable(out, json)
+        dataset = _loaded(data, options, world)
+        num_items, size = dataset.split.train.shape[1], dataset.split.train.nnz
+        resolved, told = choose_loss(preset(model, size) | chosen, num_items, loss)
+        if told:
+            console.print(told, highlight=False, soft_wrap=True)
+        if not world.is_first:
+            result = take_part(dataset, resolved, out, world, resume=resume)
+        else:
+            experiment = train_and_tell(dataset, resolved, out, resume=resume, world=world)
+            result = experiment.result
+            if json:
+                write_json(json, experiment.to_dict())
+    if result.interrupted:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _silence(*, wanted: bool) -> Iterator[None]:
+    """Print nothing: of several processes the first tells."""
+    console.quiet = wanted
+    try:
+        yield
+    finally:
+        console.quiet = False
+
+
+def _loaded(data: str, options: DataOptions, world: World) -> Dataset:
+    """Read a data set; what the first process keeps of it for later, the others use."""
+    with world.in_turn():
+        return load(data, options)
 
 
 def _chosen(
@@ -84,11 +127,16 @@ def _chosen(
 
 
 def train_and_tell(
-    dataset: Dataset, config: TrainingConfig, out: Path, *, resume: bool
+    dataset: Dataset,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    resume: bool,
+    world: World | None = None,
 ) -> Experiment:
     """Run an experiment under a progress bar; print its table and where the checkpoint is."""
     with TrainingProgress(console, config.epochs, dataset.split.train.shape[0]) as progress:
-        experiment = run_experiment(dataset, config, out, progress, resume=resume)
+        experiment = run_experiment(dataset, config, out, progress, resume=resume, world=world)
     console.print(results_table(experiment))
     result = experiment.result
     if result.interrupted:

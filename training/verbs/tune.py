@@ -14,13 +14,16 @@ from training.tune import Search, Tuning, reads_ratings, search_for
 from training.tune import tune as run_search
 from training.tuning_progress import TuningProgress
 from training.verbs.options import (
+    CacheOption,
     ColumnsOption,
     DataArgument,
     Device,
     JsonOption,
+    NoCacheOption,
     ProtocolOption,
     SetOption,
     ThresholdOption,
+    cache_folder,
     console,
     data_options,
     load,
@@ -62,6 +65,8 @@ def tune(
     seed: SeedOption = None,
     device: ComputeOption = None,
     threads: ThreadsOption = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
     json: JsonOption = None,
 ) -> None:
     """Search the settings of a model by validation NDCG@100; print the best as TOML.
@@ -76,7 +81,8 @@ def tune(
     search_for(model, given, 0, file, trials)  # a typo shows before the data is read
     refuse_unwritable(out, json)
     how = data_options(None, columns, protocol, positive_threshold)
-    dataset = load(data, how.model_copy(update={"ratings": reads_ratings(model)}))
+    more = {"ratings": reads_ratings(model), "cache": cache_folder(cache, no_cache=no_cache)}
+    dataset = load(data, how.model_copy(update=more))
     search = search_for(model, given, dataset.split.train.nnz, file, trials)
     search = replace(search, timeout_s=timeout_s)
     with TuningProgress(console, search, dataset.split.train.shape[0]) as progress:

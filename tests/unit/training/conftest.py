@@ -6,6 +6,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from service.catalog import Catalog
+from training.data.assembly import log_of
 from training.data.datasets import Dataset
 from training.data.interactions import InteractionLog
 from training.data.ratings import rating_split
@@ -70,7 +71,7 @@ def rated_log() -> InteractionLog:
     taste_UI = generator.normal(size=(150, 2)) @ generator.normal(size=(2, 60))
     rating_UI = np.clip(3 + taste_UI + 0.1 * generator.normal(size=taste_UI.shape), 1, 5)
     user_N, item_N = (generator.random(rating_UI.shape) < 0.5).nonzero()
-    return InteractionLog(
+    return log_of(
         pl.DataFrame(
             {
                 "user_id": [f"u{user:03}" for user in user_N],

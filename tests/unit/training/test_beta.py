@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from training.config import TrainingConfig
 from training.data.split import Split
 from training.errors import BadInputError
-from training.loop import Resumable, beta_at, train
+from training.loop import Resumable, train
+from training.schedule import beta_at
 from training.state import EpochReport
 from training.task import RankingTask
 

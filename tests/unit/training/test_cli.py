@@ -47,6 +47,14 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "ratings.csv"
 
 
+def test_what_one_process_does_is_refused_to_several(
+    foldin: Foldin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert foldin("compare", "log.csv", "--models", "ease") == 2
+    assert "torchrun is for train: run `foldin compare` without it" in capsys.readouterr().err
+
+
 def small(log: Path) -> list[object]:
     shape = ["--set", "latent_dim=8", "--epochs", 2, "--threads", 1]
     return [log, "--columns", "user_id=uid,item_id=film", *shape]

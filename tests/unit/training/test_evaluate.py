@@ -37,6 +37,9 @@ def test_blocks_of_users_change_nothing(
     whole = evaluate(ranker, planted_split.test)
     monkeypatch.setattr(module, "USERS_PER_BLOCK", 7)
     assert evaluate(ranker, planted_split.test).values == pytest.approx(whole.values)
+    monkeypatch.setattr(module, "SCORES_PER_BLOCK", 4 * 45)
+    assert {len(wanted) for _, wanted in module.blocks(planted_split.test)} == {4, 2}
+    assert evaluate(ranker, planted_split.test).values == pytest.approx(whole.values)
 
 
 def test_bands_of_history_length_cover_everybody(planted_split: Split) -> None:

@@ -16,7 +16,8 @@ from training.config import TrainingConfig
 from training.data.split import Split
 from training.errors import BadInputError, TrainingDivergedError
 from training.evaluate import evaluate
-from training.loop import Resumable, TrainingResult, beta_at, learning_rate_at, train
+from training.loop import Resumable, TrainingResult, train
+from training.schedule import beta_at, learning_rate_at
 from training.state import STATE_FILE, EpochReport, Run, save_state
 from training.task import RankingTask
 

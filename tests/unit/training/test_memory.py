@@ -1,11 +1,15 @@
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training import memory
 from training.memory import available_bytes, peak_bytes
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -43,9 +47,19 @@ def test_the_peak_is_told_in_bytes(
     class Usage:
         ru_maxrss = 7_000
 
+    monkeypatch.setattr(memory, "STATUS", Path("/no/such/file"))
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(resource, "getrusage", lambda _: Usage)
     assert peak_bytes() == 7_000 * factor
+
+
+def test_a_process_does_not_count_what_its_parent_held() -> None:
+    ballast = np.ones(25_000_000)  # 200 MB; an interpreter takes a tenth of that
+    code = "from training.memory import peak_bytes; print(peak_bytes())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < ballast.nbytes / 2 < peak_bytes()
 
 
 def test_this_process_has_held_something() -> None:

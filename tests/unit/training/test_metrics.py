@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics import ranking_metrics
+from training.metrics import RankingMetrics, pooled, ranking_metrics
 
 
 def textbook_recall(ranked: list[int], targets: set[int], k: int) -> float:
@@ -77,3 +77,23 @@ def test_the_standard_error_is_that_of_the_mean() -> None:
     found = ranking_metrics(lists, [as_array([0])] * 4)
     assert found.ndcg_at_100 == 0.5
     assert found.standard_error == pytest.approx(0.25)
+
+
+@given(users(), st.integers(0, 6), st.integers(0, 6))
+def test_metrics_of_shards_pool_to_those_of_all_users(
+    measured: list[tuple[list[int], set[int]]], first: int, second: int
+) -> None:
+    lists = [as_array(ranked) for ranked, _ in measured]
+    targets = [as_array(sorted(wanted)) for _, wanted in measured]
+    low, high = min(first, second), max(first, second)
+    shards = [
+        ranking_metrics(lists[part], targets[part])
+        for part in (slice(low), slice(low, high), slice(high, None))
+    ]
+    whole = ranking_metrics(lists, targets).to_dict()
+    assert pooled(shards).to_dict() == pytest.approx(whole, abs=1e-9)
+
+
+def test_flat_figures_are_read_back_as_they_were() -> None:
+    found = ranking_metrics([as_array([0]), as_array([1])], [as_array([0])] * 2)
+    assert RankingMetrics.of(found.to_dict()) == found

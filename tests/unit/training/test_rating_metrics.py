@@ -4,7 +4,7 @@ import pytest
 from service.autoencoders.rating_scale import RatingScale
 from training.data.datasets import Dataset
 from training.rating_baselines import DAMPINGS, Biases, measure_rating_baselines
-from training.rating_metrics import rating_metrics
+from training.rating_metrics import RatingMetrics, pooled, rating_metrics
 
 SCALE = RatingScale(lowest=1, highest=5, mean=3, typical=4)
 
@@ -19,6 +19,19 @@ def test_errors_are_of_clipped_predictions_and_strays_are_predicted_as_the_mean(
     assert metrics.to_dict() == {
         "rmse": metrics.rmse, "mae": metrics.mae, "ratings": 4, "strays": 1
     }  # fmt: skip
+
+
+def test_errors_of_shards_pool_to_those_of_all_ratings() -> None:
+    predicted_N, rating_N = np.array([1.5, 3.0, 4.0]), np.array([2.0, 5.0, 4.0])
+    stray_M, none = np.array([5.0]), np.array([])
+    shards = [
+        rating_metrics(predicted_N[:2], rating_N[:2], stray_M, SCALE),
+        rating_metrics(none, none, none, SCALE),
+        rating_metrics(predicted_N[2:], rating_N[2:], none, SCALE),
+    ]
+    whole = rating_metrics(predicted_N, rating_N, stray_M, SCALE)
+    assert pooled(shards).to_dict() == pytest.approx(whole.to_dict())
+    assert pooled([whole]) == whole == RatingMetrics.of(whole.to_dict())
 
 
 def test_biases_solve_a_log_that_is_made_of_biases(rated: Dataset) -> None:

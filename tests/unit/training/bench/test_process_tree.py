@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.bench.process_tree import cpu_seconds, pss_bytes, tree
+from training.bench.process_tree import Memory, cpu_seconds, memory, pss_bytes, tree
 
 
 def write_process(proc: Path, pid: int, parent: int, ticks: int, pss_kib: int | None) -> None:
@@ -16,7 +16,10 @@ def write_process(proc: Path, pid: int, parent: int, ticks: int, pss_kib: int | 
     times = f"{ticks} {ticks}"
     (folder / "stat").write_text(f"{pid} (a (b) c) S {parent} " + "0 " * 9 + times + " 0 0")
     if pss_kib is not None:
-        (folder / "smaps_rollup").write_text(f"Rss: 9 kB\nPss:   {pss_kib} kB\nPss_Anon: 1 kB\n")
+        (folder / "smaps_rollup").write_text(
+            f"55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nPss:   {pss_kib} kB\n"
+            f"Pss_Anon: {pss_kib - 3} kB\nPss_File: 2 kB\nPss_Shmem: 1 kB\n"
+        )
 
 
 @pytest.fixture
@@ -36,11 +39,13 @@ def test_grandchildren_belong_to_the_tree_and_strangers_do_not(proc: Path) -> No
 def test_processor_time_and_memory_add_up(proc: Path) -> None:
     assert cpu_seconds(10, proc) == 2 * 600 / os.sysconf("SC_CLK_TCK")
     assert pss_bytes(10, proc) == 57 * 1024
+    assert memory(10, proc) == Memory(own_bytes=53 * 1024, file_bytes=4 * 1024)
 
 
 def test_who_is_not_there_uses_nothing_that_is_known(proc: Path) -> None:
     assert cpu_seconds(99, proc) is None
     assert pss_bytes(99, proc) is None
+    assert memory(99, proc) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

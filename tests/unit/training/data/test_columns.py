@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from training.data.columns import id_column, number_column, time_column
+from training.data.columns import TimeReader, id_column, id_text, number_column
 from training.data.tables import Table
 from training.errors import BadInputError
 
@@ -114,7 +114,7 @@ def test_a_column_of_another_type_holds_no_numbers() -> None:
     ],
 )
 def test_times_are_numbers_or_dates(values: list[Any], expected: list[float]) -> None:
-    times = time_column(table_of(values), "ours")
+    times = TimeReader().read(table_of(values), "ours")
     assert times.dtype in (pl.Int64, pl.Float64)
     assert times.to_list() == expected
 
@@ -132,4 +132,61 @@ def test_times_are_numbers_or_dates(values: list[Any], expected: list[float]) ->
 )
 def test_a_value_that_is_no_time_is_named_by_row(values: list[Any], problem: str) -> None:
     with pytest.raises(BadInputError, match=rf"data row 2 \(counted from 1\), .*: {problem}"):
-        time_column(table_of(values), "ours")
+        TimeReader().read(table_of(values), "ours")
+
+
+def parts_of(*parts: list[Any]) -> list[Table]:
+    return [
+        Table(Path("log.csv"), pl.DataFrame({"ours": part}), {"ours": "theirs"}, 2 * number)
+        for number, part in enumerate(parts)
+    ]
+
+
+def read_parts(*parts: list[Any]) -> list[float]:
+    reader = TimeReader()
+    return [time for part in parts_of(*parts) for time in reader.read(part, "ours").to_list()]
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((["3", "4"], ["5.5", "6"]), [3, 4, 5.5, 6]),
+        ((["5.5", "6"], ["3", "4"]), [5.5, 6, 3, 4]),
+        ((["1970-01-01", "1970-01-02"], ["1970-01-03"]), [0, 86_400e6, 172_800e6]),
+        (([date(1970, 1, 1)], [date(1970, 1, 2)]), [0, 86_400e6]),
+    ],
+)
+def test_times_of_many_parts_are_read_alike(
+    parts: tuple[list[Any], ...], expected: list[float]
+) -> None:
+    assert read_parts(*parts) == expected
+
+
+@pytest.mark.parametrize(
+    ("parts", "row", "problem"),
+    [
+        ((["3", "4"], ["1970-01-01", "1970-01-02"]), 1, "'3' is no ISO 8601 time"),
+        ((["3.5", "4"], ["1970-01-01", "1970-01-02"]), 1, "'3.5' is no ISO 8601 time"),
+        ((["1970-01-01", "1970-01-02"], ["1970-01-03", "7"]), 4, "'7' is no ISO 8601 time"),
+        ((["1970-01-01", "1970-01-02"], ["7", "8"]), 3, "'7' is no ISO 8601 time"),
+        ((["1970-01-01", "1970-01-02"], ["1970-01-03", None]), 4, "None is no ISO 8601 time"),
+        ((["3", "4"], ["5", "noon"]), 4, "'noon' is no number"),
+    ],
+)
+def test_a_file_that_changes_its_way_of_telling_time_is_refused(
+    parts: tuple[list[Any], ...], row: int, problem: str
+) -> None:
+    with pytest.raises(BadInputError, match=rf"data row {row} \(counted from 1\), .*: {problem}"):
+        read_parts(*parts)
+
+
+def test_a_later_part_writes_its_dates_as_the_first_one_does() -> None:
+    # Alone, each part could be read: together they are one column with two ways of writing.
+    with pytest.raises(BadInputError, match=r"row 2 .*'1970-01-02T10:00:00Z' is no ISO 8601 time"):
+        read_parts(["1970-01-01", "1970-01-02T10:00:00Z"])
+    with pytest.raises(BadInputError, match=r"row 3 .*'1970-01-02T10:00:00Z' is no ISO 8601 time"):
+        read_parts(["1970-01-01", "1970-01-01"], ["1970-01-02T10:00:00Z"])
+
+
+def test_in_a_part_of_a_file_nan_may_be_a_name() -> None:
+    assert id_text(table_of(["nan", "7"]), "ours").to_list() == ["nan", "7"]

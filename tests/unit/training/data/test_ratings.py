@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.data.assembly import log_of
 from training.data.interactions import InteractionLog
 from training.data.ratings import Ratings, rating_split
 from training.data.split import HeldOut, Split, SplitOptions
@@ -17,7 +18,7 @@ Triples = set[tuple[str, str, float]]
 def random_log(seed: int, num_ratings: int = 400) -> InteractionLog:
     generator = np.random.default_rng(seed)
     pair_N = generator.choice(40 * 30, num_ratings, replace=False)
-    return InteractionLog(
+    return log_of(
         pl.DataFrame(
             {
                 "user_id": [f"u{pair // 30}" for pair in pair_N],
@@ -75,7 +76,7 @@ def test_a_rating_of_zero_is_a_rating() -> None:
 
 def test_the_split_is_that_of_its_seed_whatever_the_order_of_the_rows() -> None:
     log = random_log(2)
-    shuffled = InteractionLog(log.frame.sample(fraction=1, shuffle=True, seed=0))
+    shuffled = log_of(log.frame.sample(fraction=1, shuffle=True, seed=0))
     first, second, other = (
         rating_split(rows, SplitOptions(seed=seed))[0]
         for rows, seed in ((log, 4), (shuffled, 4), (log, 5))
@@ -95,7 +96,7 @@ def test_strays_are_ratings_of_users_or_items_that_training_lacks() -> None:
         }
     )
     known = frame.head(4).with_columns(split=pl.Series(["test", "test", "valid", "valid"]))
-    log = InteractionLog(pl.concat([known, frame.slice(4), more]))
+    log = log_of(pl.concat([known, frame.slice(4), more]))
     split, ratings = rating_split(log, SplitOptions())
     assert split.protocol == "given-ratings"
     assert sorted(ratings.strays["test"].tolist()) == [6, 8, 9]
@@ -126,17 +127,17 @@ def test_the_scale_is_that_of_the_training_ratings() -> None:
 
 
 def rated(**columns: object) -> InteractionLog:
-    return InteractionLog(random_log(6).frame.with_columns(**columns))  # type: ignore[arg-type]  # expressions
+    return log_of(random_log(6).frame.with_columns(**columns))  # type: ignore[arg-type]  # expressions
 
 
 @pytest.mark.parametrize(
     ("log", "options", "message"),
     [
-        (InteractionLog(random_log(6).frame.drop("rating")), {}, "--columns rating=NAME"),
+        (log_of(random_log(6).frame.drop("rating")), {}, "--columns rating=NAME"),
         (rated(rating=pl.lit(4.0)), {}, "all ratings are 4: there is nothing to learn"),
         (rated(rating=pl.col("rating") * 1e9), {}, "bring them to a scale within -1,000,000"),
         (
-            InteractionLog(random_log(6).frame.drop("timestamp")),
+            log_of(random_log(6).frame.drop("timestamp")),
             {"protocol": "time"},
             "needs timestamps",
         ),

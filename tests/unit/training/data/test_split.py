@@ -5,6 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from training.data.assembly import log_of
 from training.data.interactions import InteractionLog
 from training.data.split import HeldOut, Protocol, Split, SplitOptions, make_split
 from training.errors import BadInputError
@@ -14,8 +15,8 @@ PROTOCOLS: tuple[Protocol, ...] = ("strong", "weak", "time")
 USERS = 40
 
 
-def log_of(**columns: list[str] | list[float]) -> InteractionLog:
-    return InteractionLog(pl.DataFrame(columns))
+def log_with(**columns: list[str] | list[float]) -> InteractionLog:
+    return log_of(pl.DataFrame(columns))
 
 
 def random_log(seed: int) -> InteractionLog:
@@ -30,7 +31,7 @@ def random_log(seed: int) -> InteractionLog:
             "timestamp": generator.integers(0, 50, len(user_N)),
         }
     )
-    return InteractionLog(frame)
+    return log_of(frame)
 
 
 def split_or_skip(log: InteractionLog, options: SplitOptions) -> Split:
@@ -81,7 +82,7 @@ def shared_and_private(num_shared: list[int], num_private: int) -> InteractionLo
             *(f"only-u{user:02}-{number}" for number in range(num_private)),
         ]
     ]
-    return InteractionLog(pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row"))
+    return log_of(pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row"))
 
 
 # --- laws -------------------------------------------------------------------------------------
@@ -137,9 +138,7 @@ def test_the_order_of_the_rows_changes_nothing(seed: int, protocol: Protocol) ->
     log = random_log(seed)
     options = SplitOptions(protocol=protocol)
     split = split_or_skip(log, options)
-    shuffled = make_split(
-        InteractionLog(log.frame.sample(fraction=1, shuffle=True, seed=seed)), options
-    )
+    shuffled = make_split(log_of(log.frame.sample(fraction=1, shuffle=True, seed=seed)), options)
     assert (shuffled.user_ids, shuffled.item_ids) == (split.user_ids, split.item_ids)
     for one, other in zip(matrices_of(split), matrices_of(shuffled), strict=True):
         assert np.array_equal(one.indptr, other.indptr)
@@ -281,7 +280,7 @@ def test_weak_drops_held_out_items_that_nobody_trains_on() -> None:
 def timed(stamps: list[float]) -> InteractionLog:
     """Ten users who take turns with ten items."""
     count = len(stamps)
-    return log_of(
+    return log_with(
         user_id=[str(number % 10) for number in range(count)],
         item_id=[str((number // 10 + number) % 10) for number in range(count)],
         timestamp=stamps,
@@ -311,10 +310,10 @@ def test_time_keeps_events_of_one_moment_together() -> None:
 
 def test_time_leaves_out_who_came_after_the_cut_and_points_to_training_rows() -> None:
     log = timed([float(n) for n in range(100)])
-    late = log_of(user_id=["late"] * 5, item_id=list("01234"), timestamp=[95.0] * 5)
-    early = log_of(user_id=["-1"] * 5, item_id=list("01234"), timestamp=[1.0] * 5)
+    late = log_with(user_id=["late"] * 5, item_id=list("01234"), timestamp=[95.0] * 5)
+    early = log_with(user_id=["-1"] * 5, item_id=list("01234"), timestamp=[1.0] * 5)
     frame = pl.concat([log.frame, late.frame, early.frame])
-    split = make_split(InteractionLog(frame), SplitOptions(protocol="time"))
+    split = make_split(log_of(frame), SplitOptions(protocol="time"))
     assert "late" not in {*split.user_ids, *split.test.user_ids}
     assert "-1" in split.user_ids
     assert "-1" not in split.test.user_ids
@@ -357,7 +356,7 @@ WEAK_ROWS = [
 
 def given_split(rows: list[tuple[str, str, str]]) -> Split:
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "split"], orient="row")
-    return make_split(InteractionLog(frame), SplitOptions(protocol="time"))
+    return make_split(log_of(frame), SplitOptions(protocol="time"))
 
 
 def test_a_strong_split_column_is_taken_as_it_is() -> None:

@@ -1,12 +1,16 @@
 import gzip
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from training.data.tables import Table, find_files, read_table
+from training.data import tables
+from training.data.csv_blocks import csv_blocks
+from training.data.tables import Table, Wanted, find_files, read_parts, read_table
+from training.data.watched_file import ignore_bytes
 from training.errors import BadInputError
 
 ROWS = pl.DataFrame({"user_id": ["007", "b"], "item_id": ["x,y", "2"]})
@@ -25,7 +29,7 @@ def write_tsv(path: Path) -> None:
 
 
 def read(path: Path, **renamed: str) -> Table:
-    return read_table(path, ["user_id", "item_id"], ["rating"], renamed)
+    return read_table(path, Wanted(["user_id", "item_id"], ["rating"], renamed))
 
 
 def refusal_of(path: Path, content: str | bytes) -> str:
@@ -253,3 +257,62 @@ def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as refusal:
         table.refuse_where(pl.Series([True]), "user_id", "{value} is odd")
     assert str(refusal.value).endswith(f"column 'user_id': '{'x' * 59}... is odd")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("log.csv", pl.DataFrame.write_csv),
+        ("log.jsonl", pl.DataFrame.write_ndjson),
+        ("log.parquet", pl.DataFrame.write_parquet),
+    ],
+)
+def test_parts_are_the_whole_in_order_and_know_the_rows_above_them(
+    tmp_path: Path,
+    name: str,
+    write: Callable[[pl.DataFrame, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "PART_ROWS", 40)
+    monkeypatch.setattr(tables, "csv_blocks", partial(csv_blocks, block_bytes=100))
+    rows = pl.DataFrame({"user_id": [f"u{n}" for n in range(100)], "item_id": ["x"] * 100})
+    write(rows, tmp_path / name)
+    seen = bytearray()
+    parts = list(read_parts(tmp_path / name, Wanted(["user_id", "item_id"]), seen.extend))
+    assert len(parts) > 2
+    assert pl.concat([part.frame for part in parts]).equals(rows)
+    assert [part.rows_before for part in parts] == [
+        sum(part.frame.height for part in parts[:number]) for number in range(len(parts))
+    ]
+    assert seen == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_a_file_without_rows_is_one_part_without_rows(tmp_path: Path, name: str) -> None:
+    empty = ROWS.clear()
+    empty.write_csv(tmp_path / "log.csv")
+    empty.write_parquet(tmp_path / "log.parquet")
+    parts = list(read_parts(tmp_path / name, Wanted(["item_id"]), ignore_bytes))
+    assert [part.frame.schema for part in parts] == [{"item_id": pl.String}]
+
+
+def test_a_bad_row_of_a_later_part_is_counted_from_the_top(tmp_path: Path) -> None:
+    table = Table(tmp_path, ROWS, {"user_id": "uid"}, rows_before=7)
+    with pytest.raises(BadInputError, match=r"data row 9 \(counted from 1\), column 'uid': 'b'"):
+        table.refuse_where(pl.Series([False, True]), "user_id", "{value}")
+
+
+def test_what_is_packed_is_unpacked_whatever_its_name(tmp_path: Path) -> None:
+    write_packed_csv(tmp_path / "log.csv")
+    (tmp_path / "log.csv.gz").write_bytes(ROWS.write_csv().encode())
+    assert read(tmp_path / "log.csv").frame.equals(ROWS)
+    assert read(tmp_path / "log.csv.gz").frame.equals(ROWS)
+
+
+def test_a_row_with_too_many_fields_is_named_far_from_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "csv_blocks", partial(csv_blocks, block_bytes=64))
+    text = "user_id,item_id\n" + "1,2\n" * 100 + "1,2,3\n" + "1,2\n" * 100
+    message = refusal_of(tmp_path / "log.csv", text)
+    assert message.startswith("data row 101 (counted from 1) has 3 fields")
