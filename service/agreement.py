@@ -22,7 +22,7 @@ if sys.platform != "win32":  # which has one worker only, and nobody to wait for
     import fcntl
 
 CHOICE: Final = "choice"
-TURN: Final = "turn"
+TURN: Final = ".turn"  # beside the folders of models, of which none is hidden
 ANSWERS_WITH: Final = ".answers_with"
 
 

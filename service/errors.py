@@ -86,7 +86,7 @@ class UnsupportedViewError(InvalidRequestError):
     """A look into the model shows what the model lacks."""
 
     def __init__(self, view: str, model_name: str, missing: str) -> None:
-        super().__init__(f"{view} shows {missing}, which the model {model_name} has not")
+        super().__init__(f"{view} needs {missing}, which the model {model_name} has not")
 
 
 class UnknownUserError(FoldinError):

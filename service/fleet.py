@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self, final
 
+from service.catalog import Catalog
 from service.deployment import Deployment, Served
 from service.errors import UnknownModelError
 from service.split import Split
@@ -54,6 +55,11 @@ class Fleet:
         if name is None:
             return self.deployments[0].current
         return self.deployment(name).current
+
+    @property
+    def catalogs(self) -> Sequence[Catalog]:
+        """What items there are, by model, those of the default one first."""
+        return [served.catalog for served in self.models]
 
     def deployment(self, name: str) -> Deployment:
         """Find a model by what it is called now.

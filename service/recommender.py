@@ -24,7 +24,7 @@ from service.latents.store import LatentStore
 from service.limits import Limits
 from service.question import Question, hidden_items, wish_of
 from service.recommendation import NOTHING_POSTED, Query, Recommendation
-from service.retrieval.base import TopK, Wanted
+from service.retrieval.base import Wanted
 from service.telemetry import Telemetry
 
 
@@ -102,8 +102,8 @@ class Recommender:
             self.on_list(query, recommendation)
         return recommendation
 
-    async def preview(self, query: Query, model: str) -> TopK | None:
-        """Tell what a model would answer to a query that another one has answered.
+    async def preview(self, query: Query, model: str) -> list[str] | None:
+        """Tell which items a model would list for a query that another one has answered.
 
         Nothing of it is kept, no list is counted, and it gives way to others like bulk queries.
 
@@ -116,8 +116,9 @@ class Recommender:
         question = await self._question(query, self.fleet.served(model))
         if question.evidence.reason:
             return None
-        outcome = await self.batcher.submit(question.served.engine, question.job, bulk=True)
-        return outcome.top
+        served = question.served  # by whose catalogue its items are named: it may be exchanged
+        outcome = await self.batcher.submit(served.engine, question.job, bulk=True)
+        return [served.catalog.item_ids[index] for index in outcome.top.item_index_K.tolist()]
 
     async def _question(self, query: Query, served: Served) -> Question:
         known = KnownItems.of(query, served.catalog)
@@ -167,7 +168,7 @@ class Recommender:
         query, served, evidence = question.query, question.served, question.evidence
         if query.user_id is None or evidence.history is None or evidence.cache == "hit":
             return
-        posted = KeptHistory.of_known(query.history or NOTHING_POSTED, served.catalog)
+        posted = KeptHistory.of_known(query.history or NOTHING_POSTED, self.fleet.catalogs)
         record = evidence.record(query.user_id, served.digest, outcome.latent_D, posted)
         try:
             with self.telemetry.stage_seconds.labels("store_put").time():

@@ -11,10 +11,9 @@ from typing import Final, final
 
 import numpy as np
 
-from service.errors import FoldinError
+from service.errors import FoldinError, UnsupportedControlError
 from service.recommendation import Query, Recommendation
 from service.recommender import Recommender
-from service.retrieval.base import TopK
 from service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -72,21 +71,24 @@ class Shadow:
 
     async def _find(self, query: Query, answered: Recommendation, models: list[str]) -> None:
         for model in models:
+            outcome = "made"
             try:
-                top = await self._recommender.preview(query, model)
-            except FoldinError as error:
+                item_ids = await self._recommender.preview(query, model)
+            except UnsupportedControlError:
+                outcome = "unsupported"
+            except FoldinError:
                 outcome = "failed"
-                fields = {"model": model, "error": type(error).__name__}
-                logger.debug("no shadow", extra={"fields": fields})
+            except Exception:  # a fault of one shadow must not take the others with it
+                outcome = "failed"
+                logger.exception("a shadow failed", extra={"fields": {"shadow": model}})
             else:
-                outcome = "no_list" if top is None else "made"
-                if top is not None:
-                    self._compare(answered, model, top)
+                if item_ids is None:
+                    outcome = "no_list"
+                else:
+                    self._compare(answered, model, item_ids)
             self._telemetry.shadows.labels(model, outcome).inc()
 
-    def _compare(self, answered: Recommendation, model: str, top: TopK) -> None:
-        catalog = self._recommender.fleet.served(model).catalog
-        shadow_ids = [catalog.item_ids[index] for index in top.item_index_K.tolist()]
+    def _compare(self, answered: Recommendation, model: str, shadow_ids: list[str]) -> None:
         item_ids = answered.catalog.item_ids
         answered_ids = [item_ids[index] for index in answered.top.item_index_K.tolist()]
         shared = np.isin(answered_ids, shadow_ids).mean() if answered_ids else 1.0

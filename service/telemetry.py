@@ -52,7 +52,7 @@ COUNTERS: Final = (
     ),
     (
         "foldin_shadow_lists",
-        "Lists that a shadow model was to make, by outcome (made, no_list, failed, skipped).",
+        "Lists a shadow model was to make: made, no_list, unsupported (control), failed, skipped.",
         ("model", "outcome"),
     ),
     (

@@ -9,8 +9,10 @@ also one that was loaded after it.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from typing import final
 
+from service.catalog import Catalog
 from service.deployment import Served
 from service.errors import (
     DeadlineExceededError,
@@ -25,7 +27,7 @@ from service.evidence import Evidence
 from service.histories import UNKNOWN_USER
 from service.inference.batcher import Batcher
 from service.inference.engine import Job
-from service.latents.kept_history import Event, KeptHistory
+from service.latents.kept_history import Event, KeptHistory, are_in_any
 from service.latents.store import LatentStore
 from service.recommendation import CacheOutcome
 from service.recommender import Recommender
@@ -40,7 +42,8 @@ class KeptUser:
 
     Attributes:
         num_entries: Of the history.
-        unknown_items: The ids of events that the catalogue lacks, each once; they are not kept.
+        unknown_items: The ids of events that the catalogue lacks, each once. They are kept where
+            another model of the service knows them.
         cache: What the next list finds: ``hit`` where the history is encoded already, ``miss``
             where that is still to be done.
         model_name: Name of the model whose catalogue was asked, and which encodes.
@@ -95,13 +98,13 @@ class Users:
         if len(events) > limit:
             raise HistoryTooLongError("events", len(events), limit)
         served, _ = self.recommender.fleet.chosen(model, user_id)
-        known, unknown_items = _sorted_out(events, served)
+        kept, unknown_items = _sorted_out(events, served, self.recommender.fleet.catalogs)
         if unknown_items and strict:
             raise UnknownItemsError(unknown_items)
         self._batcher.require_room()
-        history = await self._append(user_id, known, limit)
-        self._telemetry.events.labels("taken").inc(len(known))
-        self._telemetry.events.labels("unknown").inc(len(events) - len(known))
+        history = await self._append(user_id, kept, limit)
+        self._telemetry.events.labels("taken").inc(len(kept))
+        self._telemetry.events.labels("unknown").inc(len(events) - len(kept))
         is_encoded = await self._encode(user_id, history, served)
         return KeptUser(
             num_entries=len(history),
@@ -157,8 +160,12 @@ class Users:
         return False
 
 
-def _sorted_out(events: Sequence[Event], served: Served) -> tuple[list[Event], tuple[str, ...]]:
+def _sorted_out(
+    events: Sequence[Event], served: Served, catalogs: Sequence[Catalog]
+) -> tuple[list[Event], tuple[str, ...]]:
+    """Give what is kept, as any model knows it, and the ids that this one does not know."""
     index_of = served.catalog.index_of
-    known = [event for event in events if event.item_id in index_of]
-    unknown = dict.fromkeys(event.item_id for event in events if event.item_id not in index_of)
-    return known, tuple(unknown)
+    item_ids = [event.item_id for event in events]
+    kept = list(compress(events, are_in_any(item_ids, catalogs)))
+    unknown = dict.fromkeys(item_id for item_id in item_ids if item_id not in index_of)
+    return kept, tuple(unknown)

@@ -64,7 +64,8 @@ class KeptUserAnswer(Answer):
     """Entries of the history; of too many the oldest are let go."""
 
     unknown_items: list[str]
-    """Ids of events that the catalogue lacks; they are not kept."""
+    """Ids of events that the model's catalogue lacks. They are kept only where another model of the
+    service knows them."""
 
     cache: CacheOutcome
     """What the next list finds: hit: the history is encoded; miss: that is still to be done."""

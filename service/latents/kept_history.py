@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Final, Self, final
 
-from service.catalog import UNKNOWN_ITEM, Catalog
+from service.catalog import Catalog
 from service.recommendation import PostedHistory
 
 MARK_BYTES: Final = 16
@@ -23,6 +23,12 @@ class Event:
     rating: float | None = None
     weight: float = 1.0
     event_id: str | None = None
+
+
+def are_in_any(item_ids: Sequence[str], catalogs: Sequence[Catalog]) -> list[bool]:
+    """Tell of each item whether a catalogue has it."""
+    found = [map(catalog.index_of.__contains__, item_ids) for catalog in catalogs]
+    return [any(one) for one in zip(*found, strict=True)]
 
 
 @final
@@ -42,12 +48,11 @@ class KeptHistory:
     marks: tuple[bytes, ...] = ()
 
     @classmethod
-    def of_known(cls, posted: PostedHistory, catalog: Catalog) -> Self:
-        """Take a posted history, without the entries whose items the catalogue lacks."""
-        item_index_N, unknown_items = catalog.indices(posted.item_ids)
-        if not unknown_items:
+    def of_known(cls, posted: PostedHistory, catalogs: Sequence[Catalog]) -> Self:
+        """Take a posted history, without the entries whose items every catalogue lacks."""
+        is_known = are_in_any(posted.item_ids, catalogs)
+        if all(is_known):
             return cls(posted)
-        is_known = (item_index_N != UNKNOWN_ITEM).tolist()
         return cls(
             PostedHistory(
                 tuple(compress(posted.item_ids, is_known)),

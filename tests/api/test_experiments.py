@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.errors import SettingsError
+from service.errors import OverloadedError, SettingsError
+from service.recommendation import Query
 from service.recommender import Recommender
 from service.settings import Settings
 from service.split import Split
@@ -176,6 +177,41 @@ async def test_a_shadow_keeps_nothing_of_the_user(running: Running, models_dir: 
         assert kept["cache"] == "miss"
 
 
+async def test_what_only_another_model_knows_is_kept_for_it(
+    running: Running, models_dir: Path
+) -> None:
+    async with running(models_dir=models_dir, default_model="small") as client:
+        events = {"events": [{"item_id": item_id} for item_id in ["i3", "i30", "i31", "gone"]]}
+        added = (await client.post("/users/a/interactions", json=events)).json()
+        assert (added["count"], added["unknown_items"]) == (3, ["i30", "i31", "gone"])
+        await client.post(
+            "/recommend", json={"user_id": "b", "history": ["i3", "i30", "i31", "gone"]}
+        )
+        whole = await ask(client, history=["i3", "i30", "i31"], model="control")
+        for user in "a", "b":
+            parameters = {"k": "5", "model": "control"}
+            kept = (await client.get(f"/users/{user}/recommendations", params=parameters)).json()
+            assert kept["items"] == whole["items"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OverloadedError(1)])
+async def test_a_shadow_that_breaks_takes_no_other_with_it(
+    running: Running, models_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    preview = Recommender.preview
+
+    async def breaks(self: Recommender, query: Query, model: str) -> list[str] | None:
+        if model == "rival":
+            raise error
+        return await preview(self, query, model)
+
+    monkeypatch.setattr(Recommender, "preview", breaks)
+    async with running(models_dir=models_dir, shadow="rival,small") as client:
+        await ask(client)
+        await until(lambda: counted(client, "failed"), 1)
+        await until(lambda: made(client), 1)
+
+
 async def test_an_answer_does_not_wait_for_its_shadow(
     running: Running, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,13 +230,13 @@ async def test_an_answer_does_not_wait_for_its_shadow(
         waits.set()
 
 
-async def test_a_shadow_that_fails_is_counted_and_the_answer_stands(
+async def test_a_shadow_that_cannot_be_is_counted_and_the_answer_stands(
     running: Running, models_dir: Path
 ) -> None:
     async with running(models_dir=models_dir, shadow="small") as client:
         # ease has no vectors of items, and so nothing to be diverse about.
         assert len(item_ids(await ask(client, diversity=0.5))) == 5
-        await until(lambda: counted(client, "failed"), 1)
+        await until(lambda: counted(client, "unsupported"), 1)
         # small does not know these, and would answer with what is popular.
         assert len(item_ids(await ask(client, history=["i30", "i31"]))) == 5
         await until(lambda: counted(client, "no_list"), 1)

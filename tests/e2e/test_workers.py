@@ -130,10 +130,10 @@ def test_workers_agree_on_each_of_several_models(
     write_bundle: Callable[..., Path], service_process: StartServer, tmp_path: Path
 ) -> None:
     models = tmp_path / "models"
-    for seed, name in enumerate(["one", "two"]):
+    for seed, name in enumerate(["one", "turn"]):
         write_bundle(models / name, 50, seed=seed)
     running = service_process(
-        models_dir=models, workers=2, split="one=1,two=1", shadow="two", reload_poll_s=0.1
+        models_dir=models, workers=2, split="one=1,turn=1", shadow="turn", reload_poll_s=0.1
     )
 
     def versions() -> dict[str, dict[str, int]]:
@@ -146,10 +146,10 @@ def test_workers_agree_on_each_of_several_models(
         user: httpx.post(f"{running.url}/recommend", json={"user_id": user}).json()["variant"]
         for user in [f"u{number}" for number in range(8)] * 3  # by either worker
     }
-    assert set(variants.values()) == {"one", "two"}
+    assert set(variants.values()) == {"one", "turn"}
 
-    write_bundle(models / "two", 50, seed=5)
-    until(lambda: versions()["two"] != before["two"] and set(versions()["two"].values()) == {2})
+    write_bundle(models / "turn", 50, seed=5)
+    until(lambda: versions()["turn"] != before["turn"] and set(versions()["turn"].values()) == {2})
     assert versions()["one"] == before["one"]
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(WAIT_S) == 0

@@ -52,7 +52,7 @@ def test_workers_are_counted_by_version_until_they_end(
 
 
 def test_a_turn_comes_after_the_other_of_whatever_model(tmp_path: Path) -> None:
-    for name in "one", "other", "one":
+    for name in "one", "turn", "one":
         with Agreement(tmp_path / "agreements" / name).turn():
             pass
-    assert (tmp_path / "agreements" / "turn").exists()
+    assert (tmp_path / "agreements" / ".turn").exists()

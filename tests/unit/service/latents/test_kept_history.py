@@ -56,12 +56,12 @@ def test_of_a_posted_history_the_known_entries_are_kept() -> None:
         b'{"item_ids":["i1","i2"],"titles":["",""],"categories":[[],[]],"popularity":[1,1]}'
     )
     posted = PostedHistory(("i1", "nope", "i2"), (1.0, 2.0, None), (1.0, 2.0, 3.0))
-    kept = KeptHistory.of_known(posted, catalog)
+    kept = KeptHistory.of_known(posted, [catalog])
     assert kept.entries == PostedHistory(("i1", "i2"), (1.0, None), (1.0, 3.0))
     plain = PostedHistory(("nope", "i2"))
-    assert KeptHistory.of_known(plain, catalog).entries == PostedHistory(("i2",))
+    assert KeptHistory.of_known(plain, [catalog]).entries == PostedHistory(("i2",))
     known = PostedHistory(("i2", "i1"))
-    assert KeptHistory.of_known(known, catalog).entries is known
+    assert KeptHistory.of_known(known, [catalog]).entries is known
 
 
 @given(st.lists(events, max_size=30), st.integers(1, 8), st.integers(0, 30))
