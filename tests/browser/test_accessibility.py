@@ -16,13 +16,16 @@ STEERED = f"{TUNED}&steer=0:1.5"
 
 @pytest.fixture
 def violations() -> Audit:
-    """Audit a page as it is now, with every rule of axe-core."""
+    """Audit a page once it stands still, with every rule of axe-core."""
     axe = pytest.importorskip(
         "axe_playwright_python.async_playwright",
         reason="no axe-core: pip install axe-playwright-python",
     )
 
     async def audit(page: Page) -> list[str]:
+        # A list that fades has less contrast than it comes to rest with.
+        await expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        await page.wait_for_function("document.getAnimations().length === 0")
         found = (await axe.Axe().run(page)).response["violations"]
         return [f"{kind['id']}: {node['html']}" for kind in found for node in kind["nodes"]]
 
