@@ -44,6 +44,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addoption(f"--{mark}", action="store_true", help=f"also run tests marked {mark}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run in one process what is slow or measured, and files by name: -s and --pdb work there."""
+    alone = any(config.getoption(mark) for mark in UNASKED) or config.getoption("usepdb")
+    if alone or any(".py" in name for name in config.args):
+        config.option.numprocesses = 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = [mark for mark in UNASKED if not config.getoption(f"--{mark}")]
     for item in items:

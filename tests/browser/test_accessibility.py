@@ -25,7 +25,7 @@ def violations() -> Audit:
     async def audit(page: Page) -> list[str]:
         # A list that fades has less contrast than it comes to rest with.
         await expect(page.locator("[aria-busy=true]")).to_have_count(0)
-        await page.wait_for_function("document.getAnimations().length === 0")
+        await page.evaluate("Promise.allSettled(document.getAnimations().map(a => a.finished))")
         found = (await axe.Axe().run(page)).response["violations"]
         return [f"{kind['id']}: {node['html']}" for kind in found for node in kind["nodes"]]
 

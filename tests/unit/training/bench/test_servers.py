@@ -55,11 +55,9 @@ def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
         pass
 
 
-def test_a_server_that_never_gets_ready_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servers, "START_LIMIT_S", 0.2)
-    launch = Launch("slow", ("-c", "import time; time.sleep(60)"), {}, tmp_path / "log")
+def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path) -> None:
+    sleep = ("-c", "import time; time.sleep(60)")
+    launch = Launch("slow", sleep, {}, tmp_path / "log", limit_s=0.2)
     with pytest.raises(BadInputError, match="slow does not start: no word"), running(launch):
         pass
 
