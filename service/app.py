@@ -83,16 +83,16 @@ class _Beginning:
     """What there is before anything is loaded: of one of several workers, from its parent."""
 
     device: torch.device
+    lineup: Lineup | None
     fleet: Fleet | None
-    agreements: Path | None
 
 
 def create_app(
     settings: Settings,
     on_failure: Failure | None = None,
     telemetry: Telemetry | None = None,
+    lineup: Lineup | None = None,
     fleet: Fleet | None = None,
-    agreements: Path | None = None,
 ) -> FastAPI:
     """Put the service together. Nothing is opened before the app's lifespan begins.
 
@@ -104,15 +104,15 @@ def create_app(
         on_failure: Called with the error when a model cannot be loaded. Without it the app
             logs the error and stays unready.
         telemetry: Counts and times; one of the app's own without it.
-        fleet: The models, loaded before.
-        agreements: Folder of those with the other workers of the service, where there are any.
+        lineup: Which models there are; read from the settings without it.
+        fleet: The models of the lineup, loaded before.
 
     Raises:
         SettingsError: The chosen device is not there.
     """
     telemetry = telemetry or Telemetry()
     state = ServiceState(_http_limits(settings), telemetry, _access_keys(settings))
-    beginning = _Beginning(pick_device(settings.device), fleet, agreements)
+    beginning = _Beginning(pick_device(settings.device), lineup, fleet)
     load = partial(_load, settings, state, beginning)
     app: FastAPI = FastAPIOffline(
         docs_url=None,  # a page of our own; fastapi-offline gives the files that it needs
@@ -180,7 +180,7 @@ async def _load(
 ) -> None:
     started_s = time.monotonic()
     torch.set_num_threads(settings.threads_per_worker)
-    lineup = Lineup.of(settings)
+    lineup = beginning.lineup or Lineup.of(settings)
     fleet, reloaders = await _open_fleet(settings, state.telemetry, beginning, lineup)
     store = open_store(settings, state.telemetry)
     stack.push_async_callback(store.close)
@@ -211,10 +211,10 @@ async def _open_fleet(
     loader = Loader(beginning.device, telemetry, settings.retrieval, settings.threads_per_worker)
     fleet = beginning.fleet
     if fleet is None:
-        fleet = await on_own_thread(lambda: lineup.open(loader, beginning.agreements))
+        fleet = await on_own_thread(lambda: lineup.open(loader))
     for deployment in fleet.deployments:
         deployment.announce()
-    reloaders = lineup.reloaders(fleet, loader, beginning.agreements)
+    reloaders = lineup.reloaders(fleet, loader)
     for reloader in reloaders:
         await reloader.join()
     return fleet, reloaders

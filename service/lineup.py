@@ -36,15 +36,20 @@ class Place:
 class Lineup:
     """The models of a service, before any of them is loaded.
 
+    Read once a service, and not once a worker: a folder that comes or goes counts from the next
+    start on.
+
     Attributes:
         places: The default one first.
         split: Among which of them users are dealt out.
         shadows: Names of those that are only tried.
+        agreements: Folder of the agreements of several workers; None: there is one process.
     """
 
     places: tuple[Place, ...]
     split: Split | None = None
     shadows: tuple[str, ...] = ()
+    agreements: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -74,12 +79,11 @@ class Lineup:
         places.sort(key=lambda place: place.name != default)
         return cls(tuple(places), split or None, shadows)
 
-    def open(self, loader: Loader, agreements: Path | None = None) -> Fleet:
-        """Load every model; blocks for as long as that takes.
+    def open(self, loader: Loader) -> Fleet:
+        """Load every model, as the workers have agreed; blocks for as long as that takes.
 
         Args:
             loader: Makes bundles ready.
-            agreements: Folder of the agreements with the other workers; None: there are none.
 
         Raises:
             CheckpointError: A model cannot be served.
@@ -87,28 +91,27 @@ class Lineup:
         """
         deployments = []
         for place in self.places:
-            agreement = _agreement(agreements, place)
+            agreement = self._agreement(place)
             choice = agreement and agreement.choice()
             # CURRENT may name a bundle that the others have refused by now.
             path = bundle_at(place.path, choice.current) if choice else place.path
             deployments.append(Deployment.open(path, replace(loader, name=place.name)))
         return Fleet(tuple(deployments), self.split)
 
-    def reloaders(
-        self, fleet: Fleet, loader: Loader, agreements: Path | None = None
-    ) -> tuple[Reloader, ...]:
-        """Give every model of the fleet what exchanges it; arguments are as of ``open``."""
+    def reloaders(self, fleet: Fleet, loader: Loader) -> tuple[Reloader, ...]:
+        """Give every model of the fleet, which this lineup has opened, what exchanges it."""
         return tuple(
             Reloader(
                 deployment,
                 place.path,
                 replace(loader, name=place.name).load,
                 loader.telemetry,
-                _agreement(agreements, place),
+                self._agreement(place),
             )
             for place, deployment in zip(self.places, fleet.deployments, strict=True)
         )
 
-
-def _agreement(agreements: Path | None, place: Place) -> Agreement | None:
-    return None if agreements is None else Agreement(agreements / (place.name or ONLY))
+    def _agreement(self, place: Place) -> Agreement | None:
+        if self.agreements is None:
+            return None
+        return Agreement(self.agreements / (place.name or ONLY))

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, NoReturn
@@ -56,8 +57,9 @@ def serve_with_workers(settings: Settings) -> NoReturn:
     Exits with 1 when a worker cannot start.
 
     Raises:
-        SettingsError: The device is not there, the port is taken, or metrics cannot be shared.
-        CheckpointError: The bundle cannot be served.
+        SettingsError: The device or a named model is not there, the port is taken, or metrics
+            cannot be shared.
+        CheckpointError: A bundle cannot be served.
     """
     if sys.platform == "win32":
         raise SettingsError("several workers need Linux or macOS; on Windows keep 1")
@@ -66,8 +68,9 @@ def serve_with_workers(settings: Settings) -> NoReturn:
     if RELOAD_SIGNAL is not None:  # the model is read after that
         signal.signal(RELOAD_SIGNAL, signal.SIG_IGN)
     with _bound(settings.host, settings.port) as reserved, _metrics_folder() as folder:
-        app = _app_to_fork(settings, folder)
-        supervisor = _supervisor(settings, reserved.getsockname()[:2], folder, app)
+        lineup = replace(Lineup.of(settings), agreements=_agreements(folder))
+        app = _app_to_fork(settings, folder, lineup)
+        supervisor = _supervisor(settings, reserved.getsockname()[:2], folder, lineup, app)
         try:
             code = supervisor.run()
         finally:
@@ -76,7 +79,11 @@ def serve_with_workers(settings: Settings) -> NoReturn:
 
 
 def work(
-    settings: Settings, listener: socket.socket, metrics_folder: Path, app: FastAPI | None
+    settings: Settings,
+    listener: socket.socket,
+    metrics_folder: Path,
+    lineup: Lineup,
+    app: FastAPI | None,
 ) -> None:
     """Be one worker, until a signal or the parent's end.
 
@@ -84,27 +91,28 @@ def work(
         settings: What the operator chose.
         listener: Bound to the port, and not yet listening.
         metrics_folder: Where the workers keep their metrics.
-        app: With the model, from the parent; None: made here.
+        lineup: Which models there are, as the parent found them.
+        app: With these models, from the parent; None: made here.
     """
     for number in ENDING_SIGNALS:
         signal.signal(number, exit_cleanly)
     let_signals_in()
     configure_logging(settings.log_format, settings.log_level)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    run(app or _app(settings, metrics_folder), settings, listener)
+    run(app or _app(settings, metrics_folder, lineup), settings, listener)
 
 
-def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
-    """Make the app with its model, unless a fork would not carry it over whole."""
+def _app_to_fork(settings: Settings, metrics_folder: Path, lineup: Lineup) -> FastAPI | None:
+    """Make the app with its models, unless a fork would not carry it over whole."""
     device = pick_device(settings.device)
     if device.type != "cpu" or not THREADS_OF_THIS_PROCESS.exists():
         return None  # neither CUDA nor the system libraries of macOS survive a fork
     torch.set_num_threads(1)  # more would be a pool; each worker sets its own number
     telemetry = Telemetry(metrics_folder)
-    fleet = Lineup.of(settings).open(Loader(device, telemetry, settings.retrieval))
+    fleet = lineup.open(Loader(device, telemetry, settings.retrieval))
     # The parent answers nothing: its figures would tell of these models for ever.
     forget_process(metrics_folder, multiprocessing.current_process().name)
-    app = create_app(settings, _exit_for_good, telemetry, fleet, _agreements(metrics_folder))
+    app = create_app(settings, _exit_for_good, telemetry, lineup, fleet)
     if _fork_would_lose_threads():
         logger.warning("a library runs threads: each worker loads a model of its own")
         return None
@@ -114,9 +122,8 @@ def _app_to_fork(settings: Settings, metrics_folder: Path) -> FastAPI | None:
     return app
 
 
-def _app(settings: Settings, metrics_folder: Path) -> FastAPI:
-    agreements = _agreements(metrics_folder)
-    return create_app(settings, _exit_for_good, Telemetry(metrics_folder), None, agreements)
+def _app(settings: Settings, metrics_folder: Path, lineup: Lineup) -> FastAPI:
+    return create_app(settings, _exit_for_good, Telemetry(metrics_folder), lineup)
 
 
 def _agreements(metrics_folder: Path) -> Path:
@@ -124,7 +131,11 @@ def _agreements(metrics_folder: Path) -> Path:
 
 
 def _supervisor(
-    settings: Settings, address: tuple[str, int], metrics_folder: Path, app: FastAPI | None
+    settings: Settings,
+    address: tuple[str, int],
+    metrics_folder: Path,
+    lineup: Lineup,
+    app: FastAPI | None,
 ) -> Supervisor:
     spawn, fork = multiprocessing.get_context("spawn"), multiprocessing.get_context("fork")
     make = spawn.Process if app is None else fork.Process
@@ -133,7 +144,7 @@ def _supervisor(
         # A listener of its own: the kernel deals connections out. From a common one, whoever is
         # awake takes all that wait: of 64 connections at once one worker of two got 37 to 64.
         with _bound(*address) as listener:
-            arguments = (settings, listener, metrics_folder, app)
+            arguments = (settings, listener, metrics_folder, lineup, app)
             process: BaseProcess = make(target=work, args=arguments, name=name)
             process.start()
         return process

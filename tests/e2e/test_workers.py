@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -154,3 +155,26 @@ def test_workers_agree_on_each_of_several_models(
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(WAIT_S) == 0
     assert "Traceback" not in running.log.read_text()
+
+
+def test_a_folder_of_models_that_changes_counts_from_the_next_start_of_the_service_on(
+    write_bundle: Callable[..., Path], service_process: StartServer, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    for seed, name in enumerate(["first", "second"]):
+        write_bundle(models / name, 50, seed=seed)
+    running = service_process(models_dir=models, workers=2, split="second=1,first=1")
+
+    def cards() -> dict[str, dict[str, int]]:
+        listed = httpx.get(f"{running.url}/models").json()["models"]
+        return {card["name"]: card["workers"] for card in listed}
+
+    before = cards()
+    shutil.rmtree(models / "second")
+    write_bundle(models / "added", 50, seed=2)
+    killed, other = children(running.process.pid)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: running.log.read_text().count('"message":"ready","model":"second"') == 3)
+    assert all(cards() == before for _ in range(12))  # by either worker
+    assert other in children(running.process.pid)
+    assert "cannot start" not in running.log.read_text()

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,19 @@ def test_a_folder_without_a_model_is_said_to_be_one(tmp_path: Path) -> None:
 async def test_a_worker_that_comes_later_begins_with_what_the_others_agreed_on(
     models_dir: Path, write_bundle: WriteBundle, tmp_path: Path
 ) -> None:
-    found = lineup(models_dir=models_dir)
-    loader = Loader(torch.device("cpu"), Telemetry())
     agreements = tmp_path / "agreements"
-    first = found.open(loader, agreements)
-    for reloader in found.reloaders(first, loader, agreements):
+    found = replace(lineup(models_dir=models_dir), agreements=agreements)
+    loader = Loader(torch.device("cpu"), Telemetry())
+    first = found.open(loader)
+    for reloader in found.reloaders(first, loader):
         await reloader.join()
     write_bundle(models_dir / "old", 20, seed=7)  # CURRENT changes, and nobody was asked
-    second = found.open(loader, agreements)
+    second = found.open(loader)
     assert [served.version for served in second.models] == [
         served.version for served in first.models
     ]
     assert [served.name for served in second.models] == ["new", "old", "plain"]
-    assert found.open(loader).served("old").version != first.served("old").version
+    alone = replace(found, agreements=None).open(loader)
+    assert alone.served("old").version != first.served("old").version
     versions = Agreement(agreements / "old").versions()
     assert versions == {first.served("old").version: 1}

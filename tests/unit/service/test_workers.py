@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +22,8 @@ from fastapi import FastAPI
 from prometheus_client import values
 
 from service import workers
-from service.errors import SettingsError
+from service.errors import ReloadRefusedError, SettingsError
+from service.lineup import Lineup
 from service.server import ENDING_SIGNALS
 from service.settings import Settings
 from service.supervisor import CANNOT_START
@@ -80,7 +84,8 @@ def test_the_parent_loads_the_model_with_one_thread_before_it_forks(
 ) -> None:
     # What ran in this process before has left threads of its own.
     monkeypatch.setattr(workers, "_fork_would_lose_threads", lambda: False)
-    assert isinstance(workers._app_to_fork(settings, tmp_path), FastAPI)
+    app = workers._app_to_fork(settings, tmp_path, Lineup.of(settings))
+    assert isinstance(app, FastAPI)
     assert torch.get_num_threads() == 1
     assert gc.get_freeze_count() > 0
 
@@ -93,7 +98,7 @@ def test_a_running_thread_forbids_the_fork(
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
-    assert workers._app_to_fork(settings, tmp_path) is None
+    assert workers._app_to_fork(settings, tmp_path, Lineup.of(settings)) is None
     done.set()
     thread.join()
     assert "each worker loads a model of its own" in caplog.text
@@ -116,7 +121,38 @@ def test_cuda_forbids_the_fork(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "pick_device", lambda _: torch.device("cuda"))
-    assert workers._app_to_fork(settings, tmp_path) is None
+    assert workers._app_to_fork(settings, tmp_path, Lineup.of(settings)) is None
+
+
+@needs_proc
+async def test_a_worker_serves_the_models_of_its_parent_whatever_the_folder_holds_by_then(
+    write_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models_dir, failures = tmp_path / "models", list[BaseException]()
+    for name in "gone", "stays":
+        write_bundle(models_dir / name, 30)
+    monkeypatch.setattr(workers, "_fork_would_lose_threads", lambda: False)
+    monkeypatch.setattr(workers, "_exit_for_good", failures.append)
+    chosen: dict[str, Any] = {"default_model": "gone", "split": "gone=1,stays=1", "shadow": "gone"}
+    settings = Settings(models_dir=models_dir, workers=2, threads=1, device="cpu", **chosen)
+    lineup = replace(Lineup.of(settings), agreements=tmp_path / "agreements")
+    app = workers._app_to_fork(settings, tmp_path, lineup)
+    assert app is not None
+
+    shutil.rmtree(models_dir / "gone")
+    write_bundle(models_dir / "added", 20)
+    async with app.router.lifespan_context(app):
+        assert failures == []
+        ready = app.state.service.ready
+        assert [served.name for served in ready.fleet.models] == ["gone", "stays"]
+        for reloader in ready.reloaders:
+            served = reloader.deployment.current
+            assert ready.reloader(served.name) is reloader
+            assert reloader.workers() == {served.version: 1}
+        write_bundle(models_dir / "stays", 30, seed=1)
+        assert await ready.reloader("stays").reload() == "swapped"
+        with pytest.raises(ReloadRefusedError, match="CheckpointMissingError"):
+            await ready.reloader("gone").reload()
 
 
 def test_workers_that_cannot_be_forked_are_spawned_and_end_with_their_parent(
@@ -136,7 +172,7 @@ def test_a_worker_serves_until_a_signal(
         workers._bound(settings.host, settings.port) as listener,
         pytest.raises(SystemExit) as ended,
     ):
-        workers.work(settings, listener, tmp_path, None)
+        workers.work(settings, listener, tmp_path, Lineup.of(settings), None)
     assert ended.value.code == 0
     assert caller == [200]
 
