@@ -14,8 +14,10 @@ from service.server import ENDING_SIGNALS, RELOAD_SIGNAL, SHUTDOWN_S
 
 logger = logging.getLogger(__name__)
 
-# Exit code of a worker that will never serve: another one would not either.
+# Exit code of a worker that cannot serve: at the start of the service, no other one would either.
 CANNOT_START: Final = 3
+# Later, what it lacks may come back: room on a disk, a folder. A try costs those that serve a core.
+TRY_AGAIN_S: Final = 10.0
 # A worker that dies at once is not started faster than this.
 MIN_LIFE_S: Final = 1.0
 # A worker has drained by SHUTDOWN_S, counted from the end of its grace; what then still runs
@@ -47,6 +49,7 @@ class Supervisor:
         self._on_death = on_death
         self._grace_s = grace_s
         self._may_start_s = dict.fromkeys(names, 0.0)
+        self._replaced: set[str] = set()
         self._running: dict[str, BaseProcess] = {}
         self._stopping = False
         self._reload_wanted = False
@@ -54,11 +57,14 @@ class Supervisor:
     def run(self) -> int:
         """Start the workers, replace those that end, until SIGINT or SIGTERM.
 
+        One that cannot start ends the service, but for one that takes the place of another while
+        others run: that one is tried again.
+
         It handles both signals from then on; the workers still run when it returns. SIGHUP is
         passed on to them.
 
         Returns:
-            The exit code: 0 after a signal, 1 when a worker cannot start.
+            The exit code: 0 after a signal, 1 when a worker that cannot start ends the service.
         """
         for number in ENDING_SIGNALS:
             signal.signal(number, self._stop)
@@ -118,11 +124,17 @@ class Supervisor:
         for name, process in dead:
             del self._running[name]
             self._on_death(name)
-            if process.exitcode == CANNOT_START:
-                return False
-            if not self._stopping:
-                fields = {"worker": name, "pid": process.pid, "exit_code": process.exitcode}
+            if self._stopping:
+                continue
+            fields = {"worker": name, "pid": process.pid, "exit_code": process.exitcode}
+            if process.exitcode != CANNOT_START:
+                self._replaced.add(name)
                 logger.error("a worker ended and is replaced", extra={"fields": fields})
+            elif name in self._replaced and self._running:
+                self._may_start_s[name] = time.monotonic() + TRY_AGAIN_S
+                logger.error("a worker cannot start and is tried again", extra={"fields": fields})
+            else:
+                return False
         return True
 
 

@@ -54,7 +54,7 @@ THREADS_OF_THIS_PROCESS: Final = Path("/proc/self/task")
 def serve_with_workers(settings: Settings) -> NoReturn:
     """Run ``settings.workers`` server processes; exits with 0 after SIGINT or SIGTERM.
 
-    Exits with 1 when a worker cannot start.
+    Exits with 1 when one of the first workers cannot start, or the last one that is left.
 
     Raises:
         SettingsError: The device or a named model is not there, the port is taken, or metrics

@@ -1,4 +1,4 @@
-"""Workers that end are replaced, workers that cannot start are not, and all end together."""
+"""Workers that end are replaced, none are that cannot start at first, and all end together."""
 
 import signal
 import socket
@@ -77,6 +77,7 @@ class Office:
 @pytest.fixture(autouse=True)
 def signals_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(module, "MIN_LIFE_S", 0.0)
+    monkeypatch.setattr(module, "TRY_AGAIN_S", 0.0)
     monkeypatch.setattr(module, "KILL_AFTER_S", 0.0)
     handled = (*ENDING_SIGNALS, RELOAD_SIGNAL)
     before = {number: signal.getsignal(number) for number in handled if number is not None}
@@ -138,6 +139,42 @@ def test_a_worker_that_cannot_start_ends_the_service(line_up: Callable[..., Offi
     assert office.started == ["a", "b"]
     supervisor.end()
     assert not office.lined_up[0].is_alive()
+
+
+def test_a_replacement_that_cannot_start_is_tried_again_while_another_worker_runs(
+    line_up: Callable[..., Office], caplog: pytest.LogCaptureFixture
+) -> None:
+    cannot_start = FakeProcess(ends_with=CANNOT_START)
+    office = line_up(FakeProcess(), FakeProcess(ends_with=-9), cannot_start, FakeProcess())
+    assert office.supervisor("a", "b").run() == 0
+    assert office.started == ["a", "b", "b", "b"]
+    assert office.lined_up[0].is_alive()
+    assert caplog.messages == [
+        "a worker ended and is replaced",
+        "a worker cannot start and is tried again",
+    ]
+
+
+def test_a_replacement_that_cannot_start_is_not_tried_again_at_once(
+    line_up: Callable[..., Office], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cannot_start = FakeProcess(ends_with=CANNOT_START)
+    office = line_up(FakeProcess(), FakeProcess(ends_with=-9), cannot_start, FakeProcess())
+    supervisor = office.supervisor("a", "b")
+    monkeypatch.setattr(module, "TRY_AGAIN_S", 3600.0)
+    for _ in range(4):
+        supervisor._start_missing()
+        assert supervisor._bury_dead()
+    assert office.started == ["a", "b", "b"]
+
+
+def test_a_replacement_that_cannot_start_ends_a_service_of_which_nobody_is_left(
+    line_up: Callable[..., Office],
+) -> None:
+    cannot_start = FakeProcess(ends_with=CANNOT_START)
+    office = line_up(FakeProcess(ends_with=-9), cannot_start, FakeProcess())
+    assert office.supervisor("a").run() == 1
+    assert office.started == ["a", "a"]
 
 
 def test_a_worker_that_hangs_is_killed(line_up: Callable[..., Office]) -> None:
