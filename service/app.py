@@ -48,8 +48,9 @@ from service.fleet import Fleet
 from service.inference.batcher import Batcher
 from service.limits import Limits
 from service.lineup import Lineup
+from service.own_thread import on_own_thread
 from service.recommender import Recommender
-from service.reloader import Reloader, on_own_thread, reload_when
+from service.reloader import Reloader, reload_when
 from service.server import on_reload_signal
 from service.settings import Settings, digests_of
 from service.shadow import Shadow

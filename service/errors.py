@@ -160,7 +160,7 @@ class ReloadRefusedError(FoldinError):
 
 
 class NoPreviousModelError(FoldinError):
-    """There is no model to roll back to: the one that answers is the first one."""
+    """There is no model to roll back to: there was none, or its bundle is gone."""
 
 
 class CheckpointError(FoldinError):

@@ -8,25 +8,23 @@ way changes nothing but a counter and the log.
 import asyncio
 import gc
 import logging
-import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypeVar, final
+from typing import Final, Literal, TypeAlias, final
 
 from service.agreement import Agreement, Choice
 from service.deployment import Deployment, Served
 from service.errors import CheckpointDigestError, NoPreviousModelError, ReloadRefusedError
 from service.model_folder import bundle_at, digest_at, fingerprint
+from service.own_thread import on_own_thread, yielding
 from service.telemetry import Telemetry
 from service.watch import every, may_pass, quietly
 
 logger = logging.getLogger(__name__)
 
 Outcome: TypeAlias = Literal["swapped", "unchanged", "rolled_back", "followed", "refused"]
-Result = TypeVar("Result")
 
 # How soon the other workers notice what one of them did; a look takes 20 us.
 FOLLOW_S: Final = 0.1
@@ -122,12 +120,14 @@ class Reloader:
         """Let the model before answer again; it is in memory, and a rollback of that one is, too.
 
         Raises:
-            NoPreviousModelError: There was none.
+            NoPreviousModelError: There was none, or this worker came when its bundle was gone.
         """
         async with self._lock:
             current, previous = self.deployment.current, self.deployment.previous
             if previous is None:
-                raise NoPreviousModelError(f"{current.version} is the first model of this service")
+                raise NoPreviousModelError(
+                    f"no model was there before {current.version}, or its bundle is gone"
+                )
             self._exchange(previous, current)
             self._choose()
             return self._count("rolled_back")
@@ -170,24 +170,31 @@ class Reloader:
         current = await self._found(lambda: self._held_or_loaded(choice.current))
         previous = self.deployment.previous
         if choice.previous is not None:
-            wanted = choice.previous
-            previous = await self._found(lambda: self._held_or_loaded(wanted))
+            previous = await self._way_back(choice.previous)
         if current is not self.deployment.current:
             self._count("followed")
         self._exchange(current, previous)
 
+    async def _way_back(self, version: str) -> Served | None:
+        """Find the model before; None where it cannot be had: the other one answers all the same."""
+        try:
+            return await _tried(lambda: self._held_or_loaded(version))
+        except ReloadRefusedError as refusal:
+            fields = {"model": self.deployment.current.name, "version": version}
+            logger.warning("nothing to roll back to: %s", refusal, extra={"fields": fields})
+            return None
+
     async def _found(self, find: Callable[[], Served]) -> Served:
         try:
-            return await on_own_thread(find)
-        except Exception as error:
-            refusal = ReloadRefusedError(error)
-            self._tell_refused(refusal, error)
-            raise refusal from error
+            return await _tried(find)
+        except ReloadRefusedError as refusal:
+            self._tell_refused(refusal)
+            raise
 
-    def _tell_refused(self, refusal: ReloadRefusedError, error: Exception) -> None:
+    def _tell_refused(self, refusal: ReloadRefusedError) -> None:
         """Count a refusal, and log it: one that may pass, and so is tried again, once a kind."""
         self._count("refused", refusal.reason)
-        passing = refusal.reason if may_pass(error) else ""
+        passing = refusal.reason if may_pass(refusal.__cause__) else ""
         if not passing or passing != self._passing:
             fields = {"answers_on": self.deployment.current.version}
             logger.error("reload refused: %s", refusal, extra={"fields": fields})
@@ -211,7 +218,7 @@ class Reloader:
         return served
 
     def _loaded(self, path: Path) -> Served:
-        with nullcontext() if self._agreement is None else self._agreement.turn(), _yielding():
+        with nullcontext() if self._agreement is None else self._agreement.turn(), yielding():
             return self._load(path)
 
     def _exchange(self, current: Served, previous: Served | None) -> None:
@@ -253,13 +260,11 @@ async def reload_when(asked: asyncio.Event, reloaders: Sequence[Reloader]) -> No
             await quietly(reloader.reload)
 
 
-async def on_own_thread(function: Callable[[], Result]) -> Result:
-    """Call a function on a thread that ends with it, and its pool of torch threads with that."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+async def _tried(find: Callable[[], Served]) -> Served:
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, function)
-    finally:
-        thread.shutdown(wait=False)
+        return await on_own_thread(find)
+    except Exception as error:
+        raise ReloadRefusedError(error) from error
 
 
 def make_sure_of_end(model: Callable[[], object]) -> None:
@@ -273,17 +278,3 @@ def make_sure_of_end(model: Callable[[], object]) -> None:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-
-
-@contextmanager
-def _yielding() -> Iterator[None]:
-    """Let threads that answer take the interpreter from this one ten times as soon as usual.
-
-    A thread in Python code keeps it for 5 ms, and one that answers asks for it after every product.
-    """
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(usual_s / 10)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual_s)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,12 @@ import torch
 
 from service.agreement import Agreement
 from service.deployment import Deployment, Loader, Served
-from service.errors import CheckpointDigestError, CheckpointMissingError, ReloadRefusedError
+from service.errors import (
+    CheckpointDigestError,
+    CheckpointMissingError,
+    NoPreviousModelError,
+    ReloadRefusedError,
+)
 from service.model_folder import bundle_at, digest_at, fingerprint
 from service.reloader import Reloader, make_sure_of_end, reload_when
 from service.telemetry import Telemetry
@@ -134,6 +140,22 @@ async def test_a_choice_that_cannot_be_loaded_is_refused_and_tried_again_when_ma
     assert deployment.current.version == bundles[2].name
     assert deployment.previous is not None
     assert deployment.previous.version == bundles[1].name
+
+
+async def test_a_worker_that_comes_when_the_bundle_before_is_gone_answers_as_the_others_do(
+    bundles: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agreement = Agreement(tmp_path / "agreement")
+    agreement.choose(bundles[2].name, bundles[1].name)
+    shutil.rmtree(bundles[1])
+    deployment, reloader = opened(bundles[0].parent, agreement)  # with the model of its parent
+    await reloader.join()
+    assert reloader.workers() == {bundles[2].name: 1}
+    assert deployment.previous is None
+    with pytest.raises(NoPreviousModelError, match="its bundle is gone"):
+        await reloader.rollback()
+    (told,) = caplog.messages
+    assert told.startswith("nothing to roll back to: CheckpointDigestError: no ")
 
 
 class Flaky:
