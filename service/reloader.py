@@ -176,7 +176,7 @@ class Reloader:
         self._exchange(current, previous)
 
     async def _way_back(self, version: str) -> Served | None:
-        """Find the model before; None where it cannot be had: the other one answers all the same."""
+        """Find the model before; None where it cannot be had: that keeps no other back."""
         try:
             return await _tried(lambda: self._held_or_loaded(version))
         except ReloadRefusedError as refusal:
@@ -196,7 +196,8 @@ class Reloader:
         self._count("refused", refusal.reason)
         passing = refusal.reason if may_pass(refusal.__cause__) else ""
         if not passing or passing != self._passing:
-            fields = {"answers_on": self.deployment.current.version}
+            answering = self.deployment.current
+            fields = {"model": answering.name, "answers_on": answering.version}
             logger.error("reload refused: %s", refusal, extra={"fields": fields})
         self._passing = passing
 
@@ -247,7 +248,8 @@ class Reloader:
             self._followed = self._agreement.choose(*versions, self._seen or "").token
 
     def _count(self, outcome: Outcome, reason: str = "") -> Outcome:
-        self._telemetry.reloads.labels(outcome, reason).inc()
+        name = self.deployment.current.name
+        self._telemetry.reloads.labels(name, outcome, reason).inc()
         return outcome
 
 

@@ -77,8 +77,8 @@ COUNTERS: Final = (
     ),
     (
         "foldin_reload",
-        "Changes of model by outcome (as refused) and reason (an error); each worker its own.",
-        ("outcome", "reason"),
+        "Changes of a model by outcome (as refused) and reason (an error); each worker its own.",
+        ("model", "outcome", "reason"),
     ),
     (
         "foldin_retrieved",

@@ -46,10 +46,12 @@ async def version(client: httpx.AsyncClient) -> str:
     return found
 
 
-def reloads(page: str) -> dict[tuple[str, str], int]:
+def reloads(page: str, model: str = "films") -> dict[tuple[str, str], int]:
+    """Give the counts of outcome and reason, all of them of this model."""
     lines = [line for line in page.splitlines() if line.startswith("foldin_reload_total{")]
     parts = [line.split('"') for line in lines]
-    return {(part[1], part[3]): int(float(part[4].split()[-1])) for part in parts}
+    assert {part[1] for part in parts} <= {model}
+    return {(part[3], part[5]): int(float(part[6].split()[-1])) for part in parts}
 
 
 async def test_a_new_bundle_takes_over_and_the_old_one_comes_back_at_once(
@@ -222,7 +224,9 @@ async def test_a_bad_bundle_is_refused_by_name_and_the_old_model_answers_on(
     assert answer.status_code == 409
     assert answer.json()["type"] == "/problems/reload-refused"
     assert answer.json()["detail"].startswith(f"{reason}: ")
-    assert f"reload refused: {reason}: " in caplog.text
+    (told,) = caplog.records
+    assert told.getMessage().startswith(f"reload refused: {reason}: ")
+    assert told.__dict__["fields"] == {"model": "films", "answers_on": old}
     page = (await client.get("/metrics")).text
     assert reloads(page) == {("refused", reason): 1}
     assert await version(client) == old
