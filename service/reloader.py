@@ -8,15 +8,20 @@ way changes nothing but a counter and the log.
 import asyncio
 import gc
 import logging
-import weakref
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
 
 from service.agreement import Agreement, Choice
 from service.deployment import Deployment, Served
-from service.errors import CheckpointDigestError, NoPreviousModelError, ReloadRefusedError
+from service.errors import (
+    CheckpointDigestError,
+    CheckpointError,
+    NoPreviousModelError,
+    ReloadRefusedError,
+)
+from service.model_end import let_go
 from service.model_folder import bundle_at, digest_at, fingerprint
 from service.own_thread import on_own_thread, yielding
 from service.telemetry import Telemetry
@@ -28,8 +33,6 @@ Outcome: TypeAlias = Literal["swapped", "unchanged", "rolled_back", "followed", 
 
 # How soon the other workers notice what one of them did; a look takes 20 us.
 FOLLOW_S: Final = 0.1
-# By then no request is left that began with a model that was let go.
-GONE_AFTER_S: Final = 30.0
 
 
 @final
@@ -99,6 +102,26 @@ class Reloader:
         """
         async with self._lock:
             return await self._reload(await asyncio.to_thread(fingerprint, self._model_dir))
+
+    async def reload_with_all(self) -> None:
+        """Reload, but for a model that was rolled back: CURRENT counts from its next change on.
+
+        Raises:
+            ReloadRefusedError: As of ``reload``.
+        """
+        with suppress(ReloadRefusedError):  # which is told of there
+            await self.follow()  # a rollback of just now
+        async with self._lock:
+            seen = await asyncio.to_thread(fingerprint, self._model_dir)
+            if seen != self._seen or not await asyncio.to_thread(self._is_rolled_back):
+                await self._reload(seen)
+
+    def _is_rolled_back(self) -> bool:
+        """Tell whether the model directory names what answered before a rollback."""
+        previous = self.deployment.previous
+        with suppress(CheckpointError):  # it names nothing
+            return previous is not None and digest_at(self._model_dir) == previous.digest
+        return False
 
     async def _reload(self, seen: str) -> Outcome:
         before = self.deployment.current
@@ -238,8 +261,7 @@ class Reloader:
         gc.freeze()
         for served in before:
             if served is not None and served not in {current, previous}:
-                model = weakref.ref(served.checkpoint.model)
-                asyncio.get_running_loop().call_later(GONE_AFTER_S, make_sure_of_end, model)
+                let_go(served)
 
     def _choose(self) -> None:
         if self._agreement is not None:
@@ -254,12 +276,12 @@ class Reloader:
 
 
 async def reload_when(asked: asyncio.Event, reloaders: Sequence[Reloader]) -> None:
-    """Reload every model, one after another, whenever somebody sets the event; cleared here."""
+    """Reload all models, one after another, whenever somebody sets the event; cleared here."""
     while True:
         await asked.wait()
         asked.clear()
         for reloader in reloaders:
-            await quietly(reloader.reload)
+            await quietly(reloader.reload_with_all)
 
 
 async def _tried(find: Callable[[], Served]) -> Served:
@@ -267,16 +289,3 @@ async def _tried(find: Callable[[], Served]) -> Served:
         return await on_own_thread(find)
     except Exception as error:
         raise ReloadRefusedError(error) from error
-
-
-def make_sure_of_end(model: Callable[[], object]) -> None:
-    """Collect a model that was let go, should a cycle of references keep it.
-
-    None does as of now: the last reference that goes frees it. Objects that were there at a
-    ``gc.freeze`` are collected by nobody until they are unfrozen.
-    """
-    if model() is not None:
-        logger.warning("a model that was let go is collected")
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()

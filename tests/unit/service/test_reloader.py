@@ -19,8 +19,9 @@ from service.errors import (
     NoPreviousModelError,
     ReloadRefusedError,
 )
+from service.model_end import make_sure_of_end
 from service.model_folder import bundle_at, digest_at, fingerprint
-from service.reloader import Reloader, make_sure_of_end, reload_when
+from service.reloader import Reloader, reload_when
 from service.telemetry import Telemetry
 
 CPU = torch.device("cpu")
@@ -268,3 +269,40 @@ async def test_a_worker_that_followed_does_not_undo_a_rollback(
         await reloader.follow()
     assert other_models.current.version == bundles[0].name
     assert Agreement(folder).choice() is not None
+
+
+async def test_a_reload_of_all_models_leaves_one_that_was_rolled_back_alone(
+    bundles: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "agreement"
+    models, one = opened(bundles[0].parent, Agreement(folder))
+    other_models, other = opened(bundles[0].parent, Agreement(folder))
+    for reloader in (one, other):
+        await reloader.join()
+    point_at(bundles[1])
+    for reloader in (one, other):
+        await reloader.reload_with_all()
+    await one.rollback()
+    for reloader in (other, one, other):  # the other one has not seen the rollback yet
+        await reloader.reload_with_all()
+    assert models.current.version == other_models.current.version == bundles[0].name
+
+    point_at(bundles[2])
+    await one.reload_with_all()
+    assert models.current.version == bundles[2].name
+    await one.rollback()
+    assert await one.reload() == "swapped"  # who asks for this model means it
+
+
+async def test_a_reload_of_all_models_takes_what_current_is_set_back_to(
+    bundles: list[Path],
+) -> None:
+    deployment, reloader = opened(bundles[0].parent)
+    for bundle in (bundles[1], bundles[0]):
+        point_at(bundle)
+        await reloader.reload_with_all()
+        assert deployment.current.version == bundle.name
+    (bundles[0].parent / "CURRENT").unlink()
+    for _ in range(2):
+        with pytest.raises(ReloadRefusedError, match="CheckpointMissingError"):
+            await reloader.reload_with_all()
