@@ -56,11 +56,11 @@ class Lineup:
         """Read the settings, and the names of folders.
 
         Raises:
-            SettingsError: They name a model that is not there.
+            SettingsError: They name a model that is not there, or a shadow twice.
             CheckpointMissingError: There is no folder with a model.
         """
         split = settings.split and Split.parse(settings.split, settings.split_name)
-        shadows = tuple(name.strip() for name in (settings.shadow or "").split(",") if name.strip())
+        shadows = _shadows(settings.shadow or "")
         if settings.models_dir is None:
             if split or shadows or settings.default_model:
                 raise SettingsError(
@@ -115,3 +115,11 @@ class Lineup:
         if self.agreements is None:
             return None
         return Agreement(self.agreements / (place.name or ONLY))
+
+
+def _shadows(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{PREFIX}SHADOW names {name!r} twice")
+    return tuple(names)

@@ -11,7 +11,7 @@ from typing import Final, final
 
 import numpy as np
 
-from service.errors import FoldinError, UnsupportedControlError
+from service.errors import FoldinError, InvalidRequestError, UnsupportedControlError
 from service.recommendation import Query, Recommendation
 from service.recommender import Recommender
 from service.telemetry import Telemetry
@@ -76,6 +76,8 @@ class Shadow:
                 item_ids = await self._recommender.preview(query, model)
             except UnsupportedControlError:
                 outcome = "unsupported"
+            except InvalidRequestError:  # it lacks an item, and the caller is strict about them
+                outcome = "no_list"
             except FoldinError:
                 outcome = "failed"
             except Exception:  # a fault of one shadow must not take the others with it

@@ -242,6 +242,17 @@ async def test_a_shadow_that_cannot_be_is_counted_and_the_answer_stands(
         await until(lambda: counted(client, "no_list"), 1)
 
 
+async def test_a_caller_who_is_strict_about_ids_makes_no_shadow_fail(
+    running: Running, models_dir: Path
+) -> None:
+    async with running(models_dir=models_dir, shadow="small") as client:
+        # small knows one of them, and would have refused the request as the caller wants.
+        assert len(item_ids(await ask(client, history=["i3", "i30"], on_unknown="error"))) == 5
+        (line,) = await until(lambda: counted(client, "no_list"), 1)
+        assert line.endswith(" 1.0")
+        assert await counted(client, "failed") == []
+
+
 async def test_a_share_of_lists_is_followed(running: Running, models_dir: Path) -> None:
     async with running(models_dir=models_dir, shadow="rival", shadow_share=0) as client:
         await ask(client)

@@ -68,6 +68,11 @@ def test_a_model_that_is_not_there_is_named_beside_those_that_are(
         lineup(models_dir=models_dir, **chosen)
 
 
+def test_a_shadow_is_cast_once(models_dir: Path) -> None:
+    with pytest.raises(SettingsError, match="FOLDIN_SHADOW names 'old' twice"):
+        lineup(models_dir=models_dir, shadow="old,new, old")
+
+
 @pytest.mark.parametrize("chosen", [{"split": "a=1"}, {"shadow": "a"}, {"default_model": "a"}])
 def test_one_model_is_not_compared(tmp_path: Path, chosen: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="are of several models: set FOLDIN_MODELS_DIR"):
