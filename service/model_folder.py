@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from service.checkpoint import MANIFEST, resolve
-from service.errors import CheckpointError, CheckpointMissingError
+from service.errors import CheckpointError, CheckpointMissingError, SettingsError
 from service.manifest import digest_of
 from service.publication import POINTER
 
@@ -28,12 +28,16 @@ def models_in(models_dir: Path) -> dict[str, Path]:
 
     Raises:
         CheckpointMissingError: There is none.
+        SettingsError: The name of one is not UTF-8, as those in requests are.
     """
     try:
         folders = sorted(path for path in models_dir.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise CheckpointMissingError(f"{models_dir} cannot be read: {error.strerror}") from error
     found = {folder.name: folder for folder in folders if has_model(folder)}
+    for name, folder in found.items():
+        if not _is_utf8(name):
+            raise SettingsError(f"the name of {str(folder)!r} is not UTF-8")
     if not found:
         raise CheckpointMissingError(f"no folder of {models_dir} has a {POINTER} or a {MANIFEST}")
     return found
@@ -67,3 +71,11 @@ def fingerprint(path: Path) -> str:
         return str(error)
     seen = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
     return f"{bundle}: {seen}"
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # the system's bytes, kept as halves of surrogate pairs
+        return False
+    return True

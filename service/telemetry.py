@@ -7,6 +7,7 @@ templates and fixed words, never an id; so are the fields of a log line, which a
 request and that of a list; and a shadow's line has the items that nobody was sent.
 """
 
+import json
 import logging
 import multiprocessing
 import os
@@ -243,7 +244,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # a file's name that is not UTF-8, say: the line is worth more than it
+            text = json.dumps(line, default=str, ensure_ascii=False)
+            return text.encode(errors="replace").decode()
 
 
 @final

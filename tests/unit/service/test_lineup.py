@@ -1,3 +1,5 @@
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +86,15 @@ def test_a_folder_without_a_model_is_said_to_be_one(tmp_path: Path) -> None:
         lineup(models_dir=tmp_path)
     with pytest.raises(CheckpointMissingError, match="cannot be read: No such file"):
         lineup(models_dir=tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_folder_whose_name_no_request_could_say_is_named(models_dir: Path) -> None:
+    (models_dir / "old").rename(models_dir / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(SettingsError, match=r"the name of .*caf\\udce9' is not UTF-8"):
+        lineup(models_dir=models_dir)
+    (models_dir / os.fsdecode(b"caf\xe9") / "CURRENT").unlink()  # no model any more
+    assert [place.name for place in lineup(models_dir=models_dir).places] == ["new", "plain"]
 
 
 async def test_a_worker_that_comes_later_begins_with_what_the_others_agreed_on(

@@ -3,6 +3,7 @@
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_a_json_line_holds_the_message_and_the_fields() -> None:
 def test_a_value_that_is_no_json_is_written_as_text() -> None:
     text = JsonFormatter().format(record_of("x", fields={"path": {1}}))
     assert json.loads(text)["path"] == "{1}"
+
+
+def test_a_name_that_is_not_utf8_is_written_as_far_as_it_can_be() -> None:
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9")
+    text = JsonFormatter().format(record_of("no %s", name, fields={"path": Path(name), "é": name}))
+    assert json.loads(text.encode())["message"] == "no caf? é"
+    assert json.loads(text)["path"] == json.loads(text)["é"] == "caf? é"
 
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
