@@ -236,10 +236,11 @@ class Reloader:
         for held in self.deployment.current, self.deployment.previous:
             if held is not None and held.version == version:
                 return held
-        served = self._loaded(bundle_at(self._model_dir, version))
-        if served.version != version:
+        path = bundle_at(self._model_dir, version)
+        # Where it was pruned, the path means another one, which would be loaded in vain.
+        if not digest_at(path).startswith(version.rpartition("-")[2]):
             raise CheckpointDigestError(f"no {version} in {self._model_dir}")
-        return served
+        return self._loaded(path)
 
     def _loaded(self, path: Path) -> Served:
         with nullcontext() if self._agreement is None else self._agreement.turn(), yielding():

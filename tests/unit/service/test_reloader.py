@@ -149,9 +149,12 @@ async def test_a_worker_that_comes_when_the_bundle_before_is_gone_answers_as_the
     agreement = Agreement(tmp_path / "agreement")
     agreement.choose(bundles[2].name, bundles[1].name)
     shutil.rmtree(bundles[1])
-    deployment, reloader = opened(bundles[0].parent, agreement)  # with the model of its parent
+    load = Flaky()
+    reloader = flaky(bundles[0].parent, load, agreement)  # with the model of its parent
+    deployment = reloader.deployment
     await reloader.join()
     assert reloader.workers() == {bundles[2].name: 1}
+    assert load.paths == [bundles[2]]
     assert deployment.previous is None
     with pytest.raises(NoPreviousModelError, match="its bundle is gone"):
         await reloader.rollback()
@@ -165,8 +168,10 @@ class Flaky:
     def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)
         self._load = Loader(CPU, Telemetry()).load
+        self.paths: list[Path] = []
 
     def __call__(self, path: Path) -> Served:
+        self.paths.append(path)
         if self._errors:
             raise self._errors.pop(0)
         return self._load(path)
