@@ -57,6 +57,15 @@ def digest_at(path: Path) -> str:
         raise CheckpointMissingError(f"{manifest} cannot be read: {error.strerror}") from error
 
 
+def means(path: Path, version: str) -> bool:
+    """Tell whether a path means the bundle of a version, of which only the first page is read.
+
+    Raises:
+        CheckpointError: As of ``digest_at``.
+    """
+    return digest_at(path).startswith(version.rpartition("-")[2])
+
+
 def fingerprint(path: Path) -> str:
     """Tell states of a path apart: another ``CURRENT``, or another file in the bundle it names.
 

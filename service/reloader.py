@@ -22,7 +22,7 @@ from service.errors import (
     ReloadRefusedError,
 )
 from service.model_end import let_go
-from service.model_folder import bundle_at, digest_at, fingerprint
+from service.model_folder import bundle_at, digest_at, fingerprint, means
 from service.own_thread import on_own_thread, yielding
 from service.telemetry import Telemetry
 from service.watch import every, may_pass, quietly
@@ -109,19 +109,23 @@ class Reloader:
         Raises:
             ReloadRefusedError: As of ``reload``.
         """
-        with suppress(ReloadRefusedError):  # which is told of there
-            await self.follow()  # a rollback of just now
         async with self._lock:
             seen = await asyncio.to_thread(fingerprint, self._model_dir)
-            if seen != self._seen or not await asyncio.to_thread(self._is_rolled_back):
+            if not await asyncio.to_thread(self._is_rolled_back, seen):
                 await self._reload(seen)
 
-    def _is_rolled_back(self) -> bool:
-        """Tell whether the model directory names what answered before a rollback."""
-        previous = self.deployment.previous
+    def _is_rolled_back(self, seen: str) -> bool:
+        """Tell whether the model directory, in this state, names what was rolled back."""
+        previous, acted_upon = self._version_before(), self._seen
+        choice = self._agreement and self._agreement.choice()
+        if choice:  # which this worker may not have followed yet
+            previous, acted_upon = choice.previous, choice.seen
         with suppress(CheckpointError):  # it names nothing
-            return previous is not None and digest_at(self._model_dir) == previous.digest
+            return previous is not None and seen == acted_upon and means(self._model_dir, previous)
         return False
+
+    def _version_before(self) -> str | None:
+        return self.deployment.previous and self.deployment.previous.version
 
     async def _reload(self, seen: str) -> Outcome:
         before = self.deployment.current
@@ -192,6 +196,8 @@ class Reloader:
     async def _take(self, choice: Choice) -> None:
         current = await self._found(lambda: self._held_or_loaded(choice.current))
         previous = self.deployment.previous
+        if previous is current:
+            previous = self.deployment.current
         if choice.previous is not None:
             previous = await self._way_back(choice.previous)
         if current is not self.deployment.current:
@@ -238,7 +244,7 @@ class Reloader:
                 return held
         path = bundle_at(self._model_dir, version)
         # Where it was pruned, the path means another one, which would be loaded in vain.
-        if not digest_at(path).startswith(version.rpartition("-")[2]):
+        if not means(path, version):
             raise CheckpointDigestError(f"no {version} in {self._model_dir}")
         return self._loaded(path)
 
@@ -266,8 +272,7 @@ class Reloader:
 
     def _choose(self) -> None:
         if self._agreement is not None:
-            previous = self.deployment.previous
-            versions = (self.deployment.current.version, previous and previous.version)
+            versions = (self.deployment.current.version, self._version_before())
             self._followed = self._agreement.choose(*versions, self._seen or "").token
 
     def _count(self, outcome: Outcome, reason: str = "") -> Outcome:

@@ -290,6 +290,7 @@ async def test_a_reload_of_all_models_leaves_one_that_was_rolled_back_alone(
     await one.rollback()
     for reloader in (other, one, other):  # the other one has not seen the rollback yet
         await reloader.reload_with_all()
+        await reloader.follow()
     assert models.current.version == other_models.current.version == bundles[0].name
 
     point_at(bundles[2])
@@ -311,3 +312,29 @@ async def test_a_reload_of_all_models_takes_what_current_is_set_back_to(
     for _ in range(2):
         with pytest.raises(ReloadRefusedError, match="CheckpointMissingError"):
             await reloader.reload_with_all()
+
+
+async def test_a_worker_that_could_not_follow_a_rollback_does_not_undo_it_either(
+    bundles: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "agreement"
+    models, one = opened(bundles[0].parent, Agreement(folder))
+    await one.join()
+    for bundle in bundles[1:]:
+        point_at(bundle)
+        await one.reload()
+    shutil.rmtree(bundles[1])
+    late_models, late = opened(bundles[0].parent, Agreement(folder))
+    await late.join()
+    await one.rollback()
+    with pytest.raises(ReloadRefusedError):
+        await late.follow()
+    await late.reload_with_all()
+    await one.follow()
+    assert models.current.version == bundles[1].name
+
+    assert await late.reload() == "unchanged"  # on purpose
+    await one.follow()
+    for deployment, before in ((models, bundles[1].name), (late_models, None)):
+        assert deployment.current.version == bundles[2].name
+        assert (deployment.previous and deployment.previous.version) == before
