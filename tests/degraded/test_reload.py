@@ -181,6 +181,8 @@ async def replace_one_worker(running: Any, seen: Seen) -> None:  # noqa: ANN401 
     before = running.log.read_text().count("is replaced")
     os.kill(int(workers.split()[0]), signal.SIGKILL)
     await until(lambda: asyncio.sleep(0, running.log.read_text().count("is replaced") > before))
+    for _ in range(20):  # turns of the loop, in which callers hear of the end of their connections
+        await asyncio.sleep(0.01)
     seen.wrong.clear()
 
 
