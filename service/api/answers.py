@@ -60,7 +60,7 @@ class RecommendedItem(Answer):
 
 @final
 class AnsweringModel(Answer):
-    """Who answered."""
+    """A model, and which state of it."""
 
     name: str
     """As requests name it."""

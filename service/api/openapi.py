@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api.answers import JSON, Problem
+from service.api.examples import illustrate
 from service.api.problems import MEDIA_TYPE
 from service.api.schemas import BatchRequest, RecommendRequest
 from service.api.user_schemas import EventsRequest
@@ -32,6 +33,16 @@ RECOMMEND_EXAMPLES: Final = {
             "exclude_items": ["1210"],
         },
     },
+    "order": {
+        "summary": "Other categories, another order, and why",
+        "value": {
+            "history": ["1", "260"],
+            "categories": {"none": ["Horror"]},
+            "popularity_penalty": 0.2,
+            "calibration": 0.5,
+            "explain": True,
+        },
+    },
 }
 BATCH_EXAMPLES: Final = {
     "two rows": {"value": {"requests": [{"history": ["1", "260"], "k": 5}, {"user_id": "u-17"}]}}
@@ -55,7 +66,7 @@ def problems(**described: str) -> dict[int | str, dict[str, Any]]:
 
 
 def complete(app: FastAPI) -> None:
-    """Add the schemas that routes refer to, and how a key is sent; called after all routes."""
+    """Add what routes refer to, how a key is sent, and examples; called after all routes."""
     _, definitions = models_json_schema(
         [(model, "validation") for model in UNSEEN], ref_template=REF_TEMPLATE
     )
@@ -63,3 +74,4 @@ def complete(app: FastAPI) -> None:
     document["components"]["schemas"].update(definitions["$defs"])
     document["components"]["securitySchemes"] = KEY_SCHEMES
     document["security"] = [{}, *({name: []} for name in KEY_SCHEMES)]
+    illustrate(document)

@@ -11,6 +11,7 @@ from service.api.state import state_of
 router = APIRouter()
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+SHOWN: Final = 'foldin_requests_total{method="POST",route="/recommend",status="200"} 12.0\n'
 
 
 @router.head("/livez", include_in_schema=False)
@@ -35,7 +36,12 @@ async def readyz(request: Request) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}},
+    responses={
+        200: {
+            "description": "Prometheus text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": SHOWN}},
+        }
+    },
 )
 async def metrics(request: Request) -> Response:
     """Show counters and histograms to Prometheus."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 
 OPERATIONS = {
@@ -98,14 +99,38 @@ def test_every_body_has_a_schema_and_an_example(
     assert content["examples"]
 
 
-def test_every_field_is_explained(document: dict[str, Any]) -> None:
+def described(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give every field of a schema and every parameter with the schema of its values."""
     for name, schema in document["components"]["schemas"].items():
-        assert schema["description"], name
         for field, about in schema["properties"].items():
-            assert about.get("description") or "$ref" in about, (name, field)
-    for key, operation in operations(document).items():
+            yield f"{name}.{field}", about
+    for (method, path), operation in operations(document).items():
         for parameter in operation.get("parameters", []):
-            assert parameter.get("description"), (key, parameter["name"])
+            about = parameter["schema"] | {"description": parameter.get("description")}
+            yield f"{method} {path} {parameter['name']}", about
+
+
+def test_every_field_is_explained_with_an_example_that_it_may_have(
+    document: dict[str, Any],
+) -> None:
+    assert all(schema["description"] for schema in document["components"]["schemas"].values())
+    for name, about in described(document):
+        assert about.get("description"), name
+        (example,) = about["examples"]
+        validate(about, example, document)
+
+
+def test_every_answer_has_an_example_of_its_schema(document: dict[str, Any]) -> None:
+    for key, operation in operations(document).items():
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                if int(status) < 400:
+                    assert content["example"], (key, media_type)
+                    validate(content.get("schema", {}), content["example"], document)
+
+
+def validate(schema: dict[str, Any], value: object, document: dict[str, Any]) -> None:
+    jsonschema_rs.validate(schema | {"components": document["components"]}, value)
 
 
 async def test_the_examples_work(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
@@ -114,6 +139,18 @@ async def test_the_examples_work(client: httpx.AsyncClient, document: dict[str, 
         for example in content["examples"].values():
             answer = await client.post(path.format(user_id="u-17"), json=example["value"])
             assert answer.status_code == 200, answer.text
+
+
+async def test_a_parameter_says_how_it_is_written_into_an_address(
+    client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
+    operation = document["paths"]["/users/{user_id}/recommendations"]["get"]
+    described = {one["name"]: one["description"] for one in operation["parameters"]}
+    assert described["categories_any"].endswith("`categories_any=Action&categories_any=Sci-Fi`")
+    for name in described.keys() - {"user_id", "model", "fallback"}:
+        query = described[name].split("`")[-2]
+        answer = await client.get(f"/users/u-17/recommendations?{query}")
+        assert answer.status_code == 200, answer.text
 
 
 async def test_the_docs_load_nothing_from_another_host(client: httpx.AsyncClient) -> None:
