@@ -17,26 +17,55 @@
 ``AsyncClient`` has the same methods, to be awaited.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Any, Self, Unpack, final
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from functools import wraps
+from typing import Concatenate, ParamSpec, Self, final
 
 import httpx
 
-from service import client_calls as calls
-from service.client_calls import AnswerT, Call, RowAnswer
-from service.client_messages import (
-    CatalogItem,
-    Entry,
-    KeptUser,
-    Options,
-    Recommendation,
-    Row,
-    ServiceError,
-    SimilarItems,
-    SimilarOptions,
+from service.client_calls import (
+    BATCH,
+    QUESTIONS,
+    AnswerT,
+    Call,
+    Lines,
+    Questions,
+    RowAnswer,
+    bodies_of,
+    check,
+    key_header,
 )
+from service.client_messages import Entry, Event, Options, Recommendation, Row, ServiceError
 
-__all__ = ["AsyncClient", "Client", "Entry", "Options", "Recommendation", "Row", "ServiceError"]
+__all__ = [
+    "AsyncClient", "Client", "Entry", "Event", "Options", "Recommendation", "Row", "ServiceError",
+]  # fmt: skip
+
+Parameters = ParamSpec("Parameters")
+
+
+def _blocking(
+    question: Callable[Concatenate[Questions, Parameters], Call[AnswerT]],
+) -> Callable[Concatenate["Client", Parameters], AnswerT]:
+    @wraps(question)
+    def ask(self: "Client", /, *args: Parameters.args, **named: Parameters.kwargs) -> AnswerT:
+        call = question(QUESTIONS, *args, **named)
+        return call.answer(self._http.request(call.method, call.path, **call.sent))
+
+    return ask
+
+
+def _awaited(
+    question: Callable[Concatenate[Questions, Parameters], Call[AnswerT]],
+) -> Callable[Concatenate["AsyncClient", Parameters], Coroutine[None, None, AnswerT]]:
+    @wraps(question)
+    async def ask(
+        self: "AsyncClient", /, *args: Parameters.args, **named: Parameters.kwargs
+    ) -> AnswerT:
+        call = question(QUESTIONS, *args, **named)
+        return call.answer(await self._http.request(call.method, call.path, **call.sent))
+
+    return ask
 
 
 @final
@@ -62,11 +91,9 @@ class Client:
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        headers = key_header(api_key)
         self._http = httpx.Client(
-            base_url=base_url,
-            headers=calls.key_header(api_key),
-            timeout=timeout_s,
-            transport=transport,
+            base_url=base_url, headers=headers, timeout=timeout_s, transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -75,13 +102,17 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def recommend(self, **row: Unpack[Row]) -> Recommendation:
-        """Recommend items for a history, or for a user whose history is kept."""
-        return self._ask(calls.recommend(row))
-
-    def recommend_to_user(self, user_id: str, **options: Unpack[Options]) -> Recommendation:
-        """Recommend items for a user whose history is kept."""
-        return self._ask(calls.recommend_to_user(user_id, options))
+    recommend = _blocking(Questions.recommend)
+    recommend_to_user = _blocking(Questions.recommend_to_user)
+    add_interactions = _blocking(Questions.add_interactions)
+    forget_user = _blocking(Questions.forget_user)
+    similar = _blocking(Questions.similar)
+    items = _blocking(Questions.items)
+    item_map = _blocking(Questions.item_map)
+    models = _blocking(Questions.models)
+    dimensions = _blocking(Questions.dimensions)
+    reload = _blocking(Questions.reload)
+    rollback = _blocking(Questions.rollback)
 
     def batch(self, rows: Iterable[Row]) -> list[RowAnswer]:
         """Answer many requests, in their order."""
@@ -89,37 +120,14 @@ class Client:
 
     def stream(self, rows: Iterable[Row]) -> Iterator[RowAnswer]:
         """Answer any number of requests, in their order; few of them are held at once."""
-        for body in calls.batch_bodies(rows):
-            with self._http.stream("POST", calls.BATCH, **calls.posted(body)) as response:
+        for body in bodies_of(rows):
+            with self._http.stream("POST", **BATCH, content=body) as response:
                 if not response.is_success:
                     response.read()
-                calls.check(response)
-                lines = calls.Lines()
+                check(response)
+                lines = Lines()
                 for piece in response.iter_bytes():
                     yield from lines.answers(piece)
-
-    def add_interactions(self, user_id: str, events: Sequence[str | Entry]) -> KeptUser:
-        """Add events to the history of a user, the oldest first."""
-        return self._ask(calls.add_interactions(user_id, events))
-
-    def forget_user(self, user_id: str) -> None:
-        """Forget a user."""
-        self._ask(calls.forget_user(user_id))
-
-    def similar(self, item_id: str, **options: Unpack[SimilarOptions]) -> SimilarItems:
-        """Find what is like an item."""
-        return self._ask(calls.similar(item_id, options))
-
-    def items(self, query: str = "", limit: int = 20) -> list[CatalogItem]:
-        """Find items by words of their titles, the most popular first."""
-        return self._ask(calls.items(query, limit))
-
-    def models(self) -> list[dict[str, Any]]:
-        """List what is served."""
-        return self._ask(calls.models())
-
-    def _ask(self, call: Call[AnswerT]) -> AnswerT:
-        return call.answer(self._http.request(call.method, call.path, **call.sent))
 
 
 @final
@@ -134,7 +142,7 @@ class AsyncClient:
         timeout_s: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        headers = calls.key_header(api_key)
+        headers = key_header(api_key)
         self._http = httpx.AsyncClient(
             base_url=base_url, headers=headers, timeout=timeout_s, transport=transport
         )
@@ -145,13 +153,17 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def recommend(self, **row: Unpack[Row]) -> Recommendation:
-        """Recommend items for a history, or for a user whose history is kept."""
-        return await self._ask(calls.recommend(row))
-
-    async def recommend_to_user(self, user_id: str, **options: Unpack[Options]) -> Recommendation:
-        """Recommend items for a user whose history is kept."""
-        return await self._ask(calls.recommend_to_user(user_id, options))
+    recommend = _awaited(Questions.recommend)
+    recommend_to_user = _awaited(Questions.recommend_to_user)
+    add_interactions = _awaited(Questions.add_interactions)
+    forget_user = _awaited(Questions.forget_user)
+    similar = _awaited(Questions.similar)
+    items = _awaited(Questions.items)
+    item_map = _awaited(Questions.item_map)
+    models = _awaited(Questions.models)
+    dimensions = _awaited(Questions.dimensions)
+    reload = _awaited(Questions.reload)
+    rollback = _awaited(Questions.rollback)
 
     async def batch(self, rows: Iterable[Row]) -> list[RowAnswer]:
         """Answer many requests, in their order."""
@@ -159,35 +171,12 @@ class AsyncClient:
 
     async def stream(self, rows: Iterable[Row]) -> AsyncIterator[RowAnswer]:
         """Answer any number of requests, in their order; few of them are held at once."""
-        for body in calls.batch_bodies(rows):
-            async with self._http.stream("POST", calls.BATCH, **calls.posted(body)) as response:
+        for body in bodies_of(rows):
+            async with self._http.stream("POST", **BATCH, content=body) as response:
                 if not response.is_success:
                     await response.aread()
-                calls.check(response)
-                lines = calls.Lines()
+                check(response)
+                lines = Lines()
                 async for piece in response.aiter_bytes():
                     for answer in lines.answers(piece):
                         yield answer
-
-    async def add_interactions(self, user_id: str, events: Sequence[str | Entry]) -> KeptUser:
-        """Add events to the history of a user, the oldest first."""
-        return await self._ask(calls.add_interactions(user_id, events))
-
-    async def forget_user(self, user_id: str) -> None:
-        """Forget a user."""
-        await self._ask(calls.forget_user(user_id))
-
-    async def similar(self, item_id: str, **options: Unpack[SimilarOptions]) -> SimilarItems:
-        """Find what is like an item."""
-        return await self._ask(calls.similar(item_id, options))
-
-    async def items(self, query: str = "", limit: int = 20) -> list[CatalogItem]:
-        """Find items by words of their titles, the most popular first."""
-        return await self._ask(calls.items(query, limit))
-
-    async def models(self) -> list[dict[str, Any]]:
-        """List what is served."""
-        return await self._ask(calls.models())
-
-    async def _ask(self, call: Call[AnswerT]) -> AnswerT:
-        return call.answer(await self._http.request(call.method, call.path, **call.sent))

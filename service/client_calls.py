@@ -1,28 +1,39 @@
 """The requests of the client, and how their answers are read: the same for both of its kinds."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, TypeAlias, TypeVar, Unpack, final
 from urllib.parse import quote
 
 import httpx
 
 from service.client_messages import (
     CatalogItem,
-    Entry,
+    Dimension,
+    Event,
+    EventOptions,
+    Exchange,
+    ItemMap,
+    ItemOptions,
     KeptUser,
+    MapOptions,
+    ModelCard,
+    Options,
     Recommendation,
     Row,
     ServiceError,
     SimilarItems,
+    SimilarOptions,
 )
 
 # The service takes this much in before any of it is answered. httpx sends all of a body before
 # it reads: with more, each would wait for the other to read.
 MAX_POST_BYTES: Final = 64 * 1024
-BATCH: Final = "/recommend/batch"
-NDJSON: Final = {"content-type": "application/x-ndjson"}
+BATCH: Final[dict[str, Any]] = {
+    "url": "/recommend/batch",
+    "headers": {"content-type": "application/x-ndjson"},
+}
 
 AnswerT = TypeVar("AnswerT")
 RowAnswer: TypeAlias = Recommendation | ServiceError
@@ -31,69 +42,80 @@ RowAnswer: TypeAlias = Recommendation | ServiceError
 @final
 @dataclass(frozen=True, slots=True)
 class Call(Generic[AnswerT]):
-    """One request.
-
-    Attributes:
-        method: Of HTTP.
-        path: Below the address of the service.
-        sent: What httpx is to send with it.
-        part: The part of the answer that is wanted; empty: all of it.
-    """
+    """One request: what httpx is to send, and the part of the answer that is wanted, or all."""
 
     method: str
     path: str
-    sent: Mapping[str, Any] = field(default_factory=dict)
+    sent: dict[str, Any] = field(default_factory=dict)
     part: str = ""
 
     def answer(self, response: httpx.Response) -> AnswerT:
-        """Read the answer.
-
-        Raises:
-            ServiceError: There is none.
-        """
+        """Read the answer, or raise the ``ServiceError`` that stands in its place."""
         check(response)
         content: Any = response.json() if response.content else None
         wanted: AnswerT = content[self.part] if self.part else content
         return wanted
 
 
-def recommend(row: Row) -> Call[Recommendation]:
-    """Ask for one list."""
-    return Call("POST", "/recommend", {"json": row})
+class Questions:
+    """What can be asked: the request of each method that both clients have."""
+
+    def recommend(self, **row: Unpack[Row]) -> Call[Recommendation]:
+        """Recommend items for a history, or for a user whose history is kept."""
+        return Call("POST", "/recommend", {"json": row})
+
+    def recommend_to_user(self, user_id: str, **options: Unpack[Options]) -> Call[Recommendation]:
+        """Recommend items for a user whose history is kept."""
+        return Call("POST", "/recommend", {"json": {**options, "user_id": user_id}})
+
+    def add_interactions(
+        self, user_id: str, events: Sequence[str | Event], **options: Unpack[EventOptions]
+    ) -> Call[KeptUser]:
+        """Add events to the history of a user, the oldest first."""
+        path = f"/users/{_quoted(user_id)}/interactions"
+        return Call("POST", path, {"json": {**options, "events": list(events)}})
+
+    def forget_user(self, user_id: str) -> Call[None]:
+        """Forget a user."""
+        return Call("DELETE", f"/users/{_quoted(user_id)}")
+
+    def similar(self, item_id: str, **options: Unpack[SimilarOptions]) -> Call[SimilarItems]:
+        """Find what is like an item."""
+        chosen: dict[str, Any] = dict(options)
+        categories = chosen.pop("categories", {})
+        chosen |= {f"categories_{key}": list(names) for key, names in categories.items()}
+        return Call("GET", f"/items/{_quoted(item_id)}/similar", {"params": chosen})
+
+    def items(self, query: str = "", **options: Unpack[ItemOptions]) -> Call[list[CatalogItem]]:
+        """Find items by words of their titles, the most popular first."""
+        return Call("GET", "/items", {"params": {**options, "query": query}}, part="items")
+
+    def item_map(self, **options: Unpack[MapOptions]) -> Call[ItemMap]:
+        """Lay items out in two dimensions, the popular ones and those that are named."""
+        return Call("GET", "/items/map", {"params": options})
+
+    def models(self) -> Call[list[ModelCard]]:
+        """List what is served, the default model first."""
+        return Call("GET", "/models", part="models")
+
+    def dimensions(self, model: str, limit: int = 8) -> Call[list[Dimension]]:
+        """Tell what the dimensions of a variational model stand for."""
+        path = f"/models/{_quoted(model)}/dimensions"
+        return Call("GET", path, {"params": {"limit": limit}}, part="dimensions")
+
+    def reload(self, model: str) -> Call[Exchange]:
+        """Let the bundle that CURRENT names take over; for admins."""
+        return Call("POST", f"/models/{_quoted(model)}/reload")
+
+    def rollback(self, model: str) -> Call[Exchange]:
+        """Let the bundle that answered before take over; for admins."""
+        return Call("POST", f"/models/{_quoted(model)}/rollback")
 
 
-def recommend_to_user(user_id: str, options: Mapping[str, Any]) -> Call[Recommendation]:
-    """Ask for the list of a user."""
-    return Call("GET", f"/users/{_quoted(user_id)}/recommendations", _parameters(options))
+QUESTIONS: Final = Questions()
 
 
-def add_interactions(user_id: str, events: Sequence[str | Entry]) -> Call[KeptUser]:
-    """Add events to what is kept of a user."""
-    path = f"/users/{_quoted(user_id)}/interactions"
-    return Call("POST", path, {"json": {"events": list(events)}})
-
-
-def forget_user(user_id: str) -> Call[None]:
-    """Forget a user."""
-    return Call("DELETE", f"/users/{_quoted(user_id)}")
-
-
-def similar(item_id: str, options: Mapping[str, Any]) -> Call[SimilarItems]:
-    """Ask what is like an item."""
-    return Call("GET", f"/items/{_quoted(item_id)}/similar", _parameters(options))
-
-
-def items(query: str, limit: int) -> Call[list[CatalogItem]]:
-    """Ask for items by their titles."""
-    return Call("GET", "/items", {"params": {"query": query, "limit": limit}}, part="items")
-
-
-def models() -> Call[list[dict[str, Any]]]:
-    """Ask what is served."""
-    return Call("GET", "/models", part="models")
-
-
-def batch_bodies(rows: Iterable[Row]) -> Iterator[bytes]:
+def bodies_of(rows: Iterable[Row]) -> Iterator[bytes]:
     """Cut rows into bodies, of ``MAX_POST_BYTES`` or of one row."""
     body = b""
     for row in rows:
@@ -106,11 +128,6 @@ def batch_bodies(rows: Iterable[Row]) -> Iterator[bytes]:
         yield body
 
 
-def posted(body: bytes) -> dict[str, Any]:
-    """Say what httpx is to send of a body of rows."""
-    return {"content": body, "headers": NDJSON}
-
-
 @final
 class Lines:
     """Takes the answer to a batch apart, whatever the pieces in which it arrives.
@@ -121,18 +138,11 @@ class Lines:
     def __init__(self) -> None:
         self._rest = b""
 
-    def answers(self, piece: bytes) -> list[RowAnswer]:
+    def answers(self, piece: bytes) -> Iterator[RowAnswer]:
         """Give the answers that end in the next piece."""
         *ended, self._rest = (self._rest + piece).split(b"\n")
-        return [_row_answer(line) for line in ended]
-
-
-def _row_answer(line: bytes) -> RowAnswer:
-    content: Any = json.loads(line)
-    if "status" in content:
-        return ServiceError(content)
-    answer: Recommendation = content
-    return answer
+        for content in map(json.loads, ended):
+            yield ServiceError(content) if "status" in content else content
 
 
 def check(response: httpx.Response) -> None:
@@ -161,15 +171,5 @@ def key_header(api_key: str) -> dict[str, str]:
 
 
 def _quoted(customer_id: str) -> str:
-    return quote(customer_id, safe="")
-
-
-def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Write options as query parameters: ``categories_any`` is ``categories.any`` of a body."""
-    nested = ("categories", "steer")
-    flat = {key: value for key, value in options.items() if key not in nested}
-    categories = options.get("categories", {})
-    flat |= {f"categories_{key}": list(names) for key, names in categories.items()}
-    # Six places, never an exponent: as the service reads them.
-    moves = [f"{dimension}:{offset:.6f}" for dimension, offset in options.get("steer", {}).items()]
-    return {"params": flat | ({"steer": moves} if moves else {})}
+    # The dots too: httpx, and a proxy, take ".." for the way up.
+    return quote(customer_id, safe="").replace(".", "%2E")

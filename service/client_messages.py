@@ -10,12 +10,37 @@ Categories: TypeAlias = Mapping[Literal["any", "all", "none"], Sequence[str]]
 
 
 class Entry(TypedDict):
-    """One entry of a history; ``event_id`` where it is added to what is kept."""
+    """One entry of a history."""
 
     item_id: str
     rating: NotRequired[float]
     weight: NotRequired[float]
+
+
+class Event(Entry):
+    """One entry that is added to what is kept of a user."""
+
     event_id: NotRequired[str]
+
+
+class EventOptions(TypedDict, total=False):
+    """How events should be taken."""
+
+    on_unknown: Literal["ignore", "error"]
+    model: str
+
+
+class ItemOptions(TypedDict, total=False):
+    """Which items should be shown."""
+
+    limit: int
+    model: str
+
+
+class MapOptions(ItemOptions, total=False):
+    """What a map should show."""
+
+    items: Sequence[str]
 
 
 class SimilarOptions(TypedDict, total=False):
@@ -51,17 +76,33 @@ class Row(Options, total=False):
     user_id: str
 
 
-class Item(TypedDict):
-    """One item of a list."""
+class NamedItem(TypedDict):
+    """One item by name."""
 
     item_id: str
-    score: float
     title: NotRequired[str]
-    because: NotRequired[list[dict[str, Any]]]
+
+
+class Cause(NamedItem):
+    """An entry of the history that raised an item."""
+
+    lift: float
+
+
+class SimilarItem(NamedItem):
+    """One item that is like another."""
+
+    score: float
+
+
+class Item(SimilarItem):
+    """One item of a list."""
+
+    because: NotRequired[list[Cause]]
 
 
 class Model(TypedDict):
-    """Who answered."""
+    """A model, and which state of it."""
 
     name: str
     version: str
@@ -83,7 +124,7 @@ class Recommendation(TypedDict):
 class SimilarItems(TypedDict):
     """What is like an item."""
 
-    items: list[Item]
+    items: list[SimilarItem]
     measure: Literal["cosine", "weight"]
     model: Model
 
@@ -93,7 +134,7 @@ class KeptUser(TypedDict):
 
     count: int
     unknown_items: list[str]
-    cache: str
+    cache: Literal["hit", "miss", "bypass", "error"]
     model: Model
 
 
@@ -104,6 +145,66 @@ class CatalogItem(TypedDict):
     title: str
     categories: list[str]
     popularity: int
+
+
+class MappedItem(NamedItem):
+    """One item on a map."""
+
+    x: float
+    y: float
+
+
+class ItemMap(TypedDict):
+    """Items in two dimensions."""
+
+    items: list[MappedItem]
+    shares: list[float]
+    unknown_items: list[str]
+    model: Model
+
+
+class Side(TypedDict):
+    """What rises on the way to one side of a dimension."""
+
+    items: list[NamedItem]
+    categories: list[str]
+
+
+class Dimension(TypedDict):
+    """One dimension of a latent."""
+
+    dimension: int
+    effect: float
+    above: Side
+    below: Side
+
+
+class ModelCard(TypedDict):
+    """One model that is served."""
+
+    name: str
+    version: str
+    digest: str
+    architecture: str
+    retrieval: str
+    retrieval_recall: float
+    num_items: int
+    positive_threshold: float | None
+    metrics: dict[str, Any]
+    created_at: str
+    controls: list[str]
+    split_share: float | None
+    is_shadow: bool
+    previous_version: str | None
+    workers: dict[str, int]
+
+
+class Exchange(TypedDict):
+    """Who answers after a reload or a rollback."""
+
+    outcome: Literal["swapped", "unchanged", "rolled_back"]
+    model: Model
+    previous_version: str | None
 
 
 @final

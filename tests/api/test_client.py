@@ -1,5 +1,6 @@
 """The async client against the app."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,15 +10,19 @@ import pytest
 from service.app import create_app
 from service.client import AsyncClient, Row, ServiceError
 
+KEY = "an admin's"
+
 
 @pytest.fixture
 async def foldin(settings: Any, until_ready: Any) -> AsyncIterator[AsyncClient]:  # noqa: ANN401 - fixtures
-    app = create_app(settings())
+    app = create_app(settings(admin_keys_sha256=hashlib.sha256(KEY.encode()).hexdigest()))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://foldin.test") as http,
-        AsyncClient("http://foldin.test", transport=httpx.ASGITransport(app)) as client,
+        AsyncClient(
+            "http://foldin.test", api_key=KEY, transport=httpx.ASGITransport(app)
+        ) as client,
     ):
         await until_ready(http)
         yield client
@@ -37,7 +42,35 @@ async def test_every_call_has_its_answer(foldin: AsyncClient) -> None:
     similar = await foldin.similar("i3", k=2, categories={"any": ["Shelf 1"]})
     assert (len(similar["items"]), similar["measure"]) == (2, "cosine")
     assert [item["item_id"] for item in await foldin.items("film 7", limit=1)] == ["i7"]
-    assert [model["name"] for model in await foldin.models()] == ["films"]
+    assert [item["item_id"] for item in await foldin.items("film 17", model="films")] == ["i17"]
+    placed = await foldin.item_map(limit=1, items=["i9"], model="films")
+    assert [item["item_id"] for item in placed["items"]] == ["i0", "i9"]
+
+
+async def test_models_are_asked_about_and_exchanged_by_name(foldin: AsyncClient) -> None:
+    (card,) = await foldin.models()
+    assert (card["name"], card["workers"]) == ("films", {card["version"]: 1})
+    assert len(await foldin.dimensions("films", limit=2)) == 2
+    assert (await foldin.reload("films"))["outcome"] == "unchanged"
+    with pytest.raises(ServiceError) as caught:
+        await foldin.rollback("films")
+    assert caught.value.type == "/problems/no-previous-model"
+
+
+async def test_events_name_their_model_and_may_be_strict(foldin: AsyncClient) -> None:
+    kept = await foldin.add_interactions("u", ["i3", "nothing"], model="films")
+    assert (kept["count"], kept["unknown_items"]) == (1, ["nothing"])
+    with pytest.raises(ServiceError) as caught:
+        await foldin.add_interactions("u", ["nothing"], on_unknown="error")
+    assert caught.value.type == "/problems/unknown-items"
+
+
+@pytest.mark.parametrize("user_id", [".", "..", "../models", "a/b", "a%2Fb", "ü?#"])
+async def test_a_user_of_any_name_is_kept_and_forgotten(foldin: AsyncClient, user_id: str) -> None:
+    assert (await foldin.add_interactions(user_id, ["i3"]))["count"] == 1
+    assert (await foldin.recommend_to_user(user_id, k=2))["source"] == "model"
+    await foldin.forget_user(user_id)
+    assert (await foldin.recommend_to_user(user_id, k=2))["source"] == "popularity"
 
 
 async def test_rows_that_fail_do_so_in_their_place(foldin: AsyncClient) -> None:

@@ -2,13 +2,27 @@
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any, get_type_hints
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from service import client_calls as calls
+from service import client_messages as messages
+from service.api import (
+    answers,
+    dimensions,
+    exchange,
+    item_map,
+    items,
+    models,
+    parameters,
+    schemas,
+    user_schemas,
+)
 from service.client import AsyncClient, Client, Row, ServiceError
 
 ANSWER = {"items": [{"item_id": "i1", "score": 1.0}], "source": "model"}
@@ -47,27 +61,76 @@ def test_a_call_goes_out_once_with_the_key_and_without_what_is_not_asked() -> No
     assert json.loads(request.content) == {"history": ["1"], "k": 2}
 
 
-def test_ids_keep_their_slashes_and_options_become_parameters() -> None:
-    seen: list[httpx.URL] = []
+def test_ids_keep_their_slashes_and_dots_and_options_become_parameters() -> None:
+    seen: list[bytes] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request.url)
+        seen.append(request.url.raw_path.removeprefix(b"/prefix"))
         return httpx.Response(200, json=ANSWER)
 
     with client_of(answer) as client:
-        client.recommend_to_user(
-            "a/b?ü", k=3, exclude_seen=False, categories={"any": ["x", "y"], "none": ["z"]}
-        )
-        client.recommend_to_user("u", steer={"3": -1.5, "12": 1e-7})
-        client.similar("../c", model="films")
-    assert seen[0].raw_path == (
-        b"/prefix/users/a%2Fb%3F%C3%BC/recommendations?k=3&exclude_seen=false"
-        b"&categories_any=x&categories_any=y&categories_none=z"
-    )
-    assert seen[1].raw_path == (
-        b"/prefix/users/u/recommendations?steer=3%3A-1.500000&steer=12%3A0.000000"
-    )
-    assert seen[2].raw_path == b"/prefix/items/..%2Fc/similar?model=films"
+        client.add_interactions("a/b?ü", [])
+        client.forget_user("..")
+        client.similar("../c", k=3, categories={"any": ["x", "y"], "none": ["z"]})
+        client.item_map(items=["1", "260"], limit=0)
+    assert seen == [
+        b"/users/a%2Fb%3F%C3%BC/interactions",
+        b"/users/%2E%2E",
+        b"/items/%2E%2E%2Fc/similar?k=3&categories_any=x&categories_any=y&categories_none=z",
+        b"/items/map?items=1&items=260&limit=0",
+    ]
+
+
+def test_a_user_is_asked_for_with_the_very_numbers_that_are_given() -> None:
+    seen: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.content)
+        return httpx.Response(200, json=ANSWER)
+
+    steer = {"3": -1.5, "12": 1e-9}
+    with client_of(answer) as client:
+        client.recommend(user_id="u", steer=steer)
+        client.recommend_to_user("u", steer=steer)
+    posted, asked = map(json.loads, seen)
+    assert posted == asked == {"user_id": "u", "steer": steer}
+
+
+@pytest.mark.parametrize(
+    ("message", "schema"),
+    [
+        (messages.Entry, schemas.HistoryObject),
+        (messages.Event, user_schemas.EventObject),
+        (messages.EventOptions, user_schemas.EventsRequest),
+        (messages.Row, schemas.RecommendRequest),
+        (messages.ItemOptions, parameters.ItemParameters),
+        (messages.MapOptions, item_map.MapParameters),
+        (messages.Item, answers.RecommendedItem),
+        (messages.Cause, answers.CauseNote),
+        (messages.Model, answers.AnsweringModel),
+        (messages.Recommendation, answers.RecommendAnswer),
+        (messages.CatalogItem, answers.ItemCard),
+        (messages.SimilarItem, items.SimilarItem),
+        (messages.SimilarItems, items.SimilarAnswer),
+        (messages.KeptUser, user_schemas.KeptUserAnswer),
+        (messages.MappedItem, item_map.MappedItem),
+        (messages.ItemMap, item_map.MapAnswer),
+        (messages.NamedItem, dimensions.NamedItem),
+        (messages.Side, dimensions.DimensionSide),
+        (messages.Dimension, dimensions.DimensionCard),
+        (messages.ModelCard, models.ModelCard),
+        (messages.Exchange, exchange.ExchangeAnswer),
+    ],
+)
+def test_a_message_has_the_fields_that_the_service_has(
+    message: Any,  # noqa: ANN401 - a TypedDict is no type to mypy
+    schema: type[BaseModel],
+) -> None:
+    arguments = {"events", "query"}  # of the method itself
+    fields = {name: about for name, about in schema.model_fields.items() if name not in arguments}
+    assert set(get_type_hints(message)) == set(fields)
+    required = {name for name, about in fields.items() if about.is_required()}
+    assert message.__required_keys__ == required
 
 
 def test_a_problem_is_raised_with_all_that_the_service_says() -> None:
@@ -121,14 +184,14 @@ def test_rows_are_made_as_they_are_sent() -> None:
 @given(st.lists(st.integers(0, 40_000), max_size=12))
 def test_bodies_are_small_enough_to_be_taken_in_before_they_are_answered(sizes: list[int]) -> None:
     rows: list[Row] = [{"user_id": "x" * size} for size in sizes]
-    bodies = list(calls.batch_bodies(rows))
+    bodies = list(calls.bodies_of(rows))
     assert [json.loads(line) for body in bodies for line in body.splitlines()] == rows
     assert all(len(body) <= calls.MAX_POST_BYTES for body in bodies)
 
 
 def test_a_row_that_is_larger_than_a_body_has_one_of_its_own() -> None:
     rows: list[Row] = [{"user_id": "a"}, {"user_id": "x" * 70_000}, {"user_id": "b"}]
-    assert [body.count(b"\n") for body in calls.batch_bodies(rows)] == [1, 1, 1]
+    assert [body.count(b"\n") for body in calls.bodies_of(rows)] == [1, 1, 1]
 
 
 @given(st.lists(st.text(), max_size=5), st.integers(1, 50))
@@ -138,10 +201,10 @@ def test_titles_end_no_line(titles: list[str], size: int) -> None:
         json.dumps(c, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for c in contents
     )
     lines = calls.Lines()
-    answers = [
+    read = [
         answer
         for start in range(0, len(body), size)
         for answer in lines.answers(body[start : start + size])
     ]
     expected = [json.loads(line) for line in body.split(b"\n")[:-1]]
-    assert answers == expected
+    assert read == expected
