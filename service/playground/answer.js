@@ -32,6 +32,11 @@ export function showAnswer(answer, wishes, acts) {
   // The retry button goes, and must not take the place of the keyboard with it.
   if (at("failure").contains(document.activeElement)) at("search").focus();
   at("failure").hidden = true;
+  drawNotice(answer, wishes);
+}
+
+/** Shows what is not as the person may think. */
+export function drawNotice(answer, wishes) {
   showNotice(noticeOf(answer, wishes));
 }
 

@@ -1,6 +1,6 @@
 /** The playground: what the person asks for on one side, the list that follows it on the other. */
 
-import { showAnswer, showFailure, showWaiting } from "./answer.js";
+import { drawNotice, showAnswer, showFailure, showWaiting } from "./answer.js";
 import { Inquiry, useKey } from "./api.js";
 import { find, forgetTitles, learnPopular, nameChosen, popularTitles } from "./catalogue.js";
 import { drawCategories } from "./categories.js";
@@ -62,6 +62,7 @@ async function meet() {
 /** Makes the page one about the model of a card. */
 function turnTo(card) {
   const identity = `${card.name} ${card.version}`;
+  if (wishes.model && wishes.model !== card.name) wishes.missed = wishes.model;
   wishes.model = nameOfModel(card); // an address may name one that is not served any more
   wishes.keepTo(card.controls);
   if (identity !== asked) {
@@ -105,6 +106,7 @@ function changed() {
 /** Asks another model the same; what one dimension means to it, no other knows. */
 function turned() {
   wishes.steer.clear();
+  wishes.missed = "";
   turnTo(cardOf(wishes));
   changed();
   learn();
@@ -127,6 +129,7 @@ function draw() {
   drawSliders(wishes);
   drawDimensions(wishes);
   drawCategories(wishes, changed);
+  if (shown) drawNotice(shown, wishes);
   at("settings").textContent = settingsOf(wishes, nameOf);
   at("untune").hidden = !wishes.tuned;
 }

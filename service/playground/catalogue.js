@@ -2,7 +2,7 @@
 
 import { Inquiry } from "./api.js";
 import { forgetCategories, learnCategories } from "./categories.js";
-import { toModel } from "./models.js";
+import { namesOfModels, toModel } from "./models.js";
 
 const OFFERED = 8;
 // As many as GET /items gives at most.
@@ -30,16 +30,20 @@ export async function learnPopular(wishes) {
   learnCategories(popular);
 }
 
-/** Learns the titles of items that came as ids in an address: as candidates, they come back named. */
+/** Learns the titles of items that came as ids in an address: of the model that is asked, else of any that knows them. */
 export async function nameChosen(wishes) {
-  const nameless = [...wishes.picks.values(), ...wishes.dislikes.values()].filter((item) => !("title" in item));
-  const ids = nameless.slice(0, MOST_ITEMS).map((item) => item.item_id);
-  if (ids.length === 0) return;
-  const body = { history: [], candidate_items: ids, k: ids.length, ...(wishes.model && { model: wishes.model }) };
-  const answer = await naming.ask("recommend", body);
-  for (const item of answer?.items ?? []) {
-    for (const chosen of [wishes.picks, wishes.dislikes]) {
-      if (chosen.has(item.item_id)) chosen.set(item.item_id, { title: "", ...item });
+  for (const model of new Set([wishes.model, ...namesOfModels()])) {
+    const nameless = [...wishes.picks.values(), ...wishes.dislikes.values()].filter((item) => !("title" in item));
+    const ids = nameless.slice(0, MOST_ITEMS).map((item) => item.item_id);
+    if (ids.length === 0) return;
+    // As candidates, they come back named.
+    const body = { history: [], candidate_items: ids, k: ids.length, ...(model && { model }) };
+    const answer = await naming.ask("recommend", body);
+    if (!answer) return; // a newer question has come
+    for (const item of answer.items) {
+      for (const chosen of [wishes.picks, wishes.dislikes]) {
+        if (chosen.has(item.item_id)) chosen.set(item.item_id, { title: "", ...item });
+      }
     }
   }
 }

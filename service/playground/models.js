@@ -14,6 +14,9 @@ export const cardOf = (wishes) => cards.find(({ name }) => name === wishes.model
 /** What a question calls the model of a card; the default one needs no name. */
 export const nameOfModel = (card) => (card === cards[0] ? "" : card.name);
 
+/** What a question calls each of them. */
+export const namesOfModels = () => cards.map(nameOfModel);
+
 /** Addresses a question to the model that is asked. */
 export function toModel(path, { model }) {
   if (!model) return path;

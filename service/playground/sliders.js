@@ -34,9 +34,9 @@ export function drawSliders(wishes) {
   const absent = CONTROLS.filter((name) => wishes.refused.has(name));
   for (const name of CONTROLS) {
     const slider = at(name);
-    const value = wishes.controls.get(name);
-    slider.value = value;
-    showPlace(slider, at(`${name}-said`), value > 0 ? String(value) : "off");
+    const place = wishes.placeOf(name);
+    slider.value = place;
+    showPlace(slider, at(`${name}-said`), place > 0 ? String(place) : "off");
     const row = slider.closest(".slider");
     if (absent.includes(name) && row.contains(document.activeElement)) at("tune").querySelector("summary").focus();
     row.hidden = absent.includes(name);
@@ -44,7 +44,7 @@ export function drawSliders(wishes) {
   const said = absent.length > 0 ? `Not with this model: ${absent.map(nameOf).join(", ")}.` : "";
   // Only when it changes: a live region may repeat what is written again.
   if (at("refused").textContent !== said) at("refused").textContent = said;
-  at("redraw").hidden = wishes.controls.get("exploration") === 0;
+  at("redraw").hidden = wishes.placeOf("exploration") === 0;
 }
 
 /** Shows the place of one slider: in words, and as a bar from its zero. */

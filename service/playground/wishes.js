@@ -14,10 +14,11 @@ const nameless = (item_id) => ({ item_id });
 export class Wishes {
   picks = new Map(); // item_id -> item, in the order of picking
   dislikes = new Map(); // likewise
-  controls = new Map(CONTROLS.map((name) => [name, 0]));
+  controls = new Map(CONTROLS.map((name) => [name, 0])); // also of those refused: another model may take them
   steer = new Map(); // dimension, as text -> by how much it is moved, never 0
   categories = new Map(); // category -> "any" (only these) or "none" (not these)
   model = ""; // its name; empty: the default one
+  missed = ""; // the model that an address names and that is not served
   seed = FIRST_SEED; // of exploration's chance: the same address shows the same list
   refused = new Set(); // controls that the model has nothing for
 
@@ -31,10 +32,14 @@ export class Wishes {
     this.dislikes.set(item.item_id, item);
   }
 
+  /** What is known of a chosen item. */
+  itemOf(id) {
+    return this.picks.get(id) ?? this.dislikes.get(id) ?? nameless(id);
+  }
+
   /** Keeps to the controls that the model grants. */
   keepTo(granted) {
     this.refused = new Set(GRANTED.filter((name) => !granted.includes(name)));
-    for (const name of CONTROLS) if (this.refused.has(name)) this.controls.set(name, 0);
     if (this.refused.has("steer")) this.steer.clear();
   }
 
@@ -43,6 +48,16 @@ export class Wishes {
     if (this.refused.has(control)) return false;
     this.keepTo(GRANTED.filter((name) => name !== control && !this.refused.has(name)));
     return true;
+  }
+
+  /** Where a slider is; of a control that the model has nothing for, at 0. */
+  placeOf(control) {
+    return this.refused.has(control) ? 0 : this.controls.get(control);
+  }
+
+  /** The sliders that are not at 0, with their places. */
+  get moved() {
+    return CONTROLS.map((name) => [name, this.placeOf(name)]).filter(([, place]) => place > 0);
   }
 
   /** Moves a dimension of the latent; by 0, it is where it was. */
@@ -65,7 +80,7 @@ export class Wishes {
 
   /** Whether any slider is moved. */
   get slid() {
-    return this.steer.size > 0 || [...this.controls.values()].some((value) => value > 0);
+    return this.steer.size > 0 || this.moved.length > 0;
   }
 
   get tuned() {
@@ -79,11 +94,11 @@ export class Wishes {
 
   /** The body of POST /recommend. */
   request(k) {
-    const { controls, dislikes, model, refused, seed, steer } = this;
+    const { dislikes, model, moved, refused, seed, steer } = this;
     const body = { history: [...this.picks.keys()], k, explain: !refused.has("explain") };
     if (model) body.model = model;
-    for (const [name, value] of controls) if (value > 0) body[name] = value;
-    if (controls.get("exploration") > 0) body.seed = seed;
+    Object.assign(body, Object.fromEntries(moved));
+    if (body.exploration) body.seed = seed;
     if (steer.size > 0) body.steer = Object.fromEntries(steer);
     // Where likeness means nothing to the model, the items themselves stay away all the same.
     if (dislikes.size > 0) body[refused.has("dislikes") ? "exclude_items" : "dislikes"] = [...dislikes.keys()];
@@ -97,11 +112,11 @@ export class Wishes {
       ...(this.model ? [["model", this.model]] : []),
       ...[...this.picks.keys()].map((id) => ["pick", id]),
       ...[...this.dislikes.keys()].map((id) => ["dislike", id]),
-      ...[...this.controls].filter(([, value]) => value > 0),
+      ...this.moved,
       ...[...this.steer].map((move) => ["steer", move.join(":")]),
       ...[...this.categories].map(([name, choice]) => [choice, name]),
     ];
-    if (this.controls.get("exploration") > 0) pairs.push(["seed", this.seed]);
+    if (this.placeOf("exploration") > 0) pairs.push(["seed", this.seed]);
     return new URLSearchParams(pairs).toString();
   }
 
@@ -109,6 +124,7 @@ export class Wishes {
   set address(text) {
     const said = new URLSearchParams(text);
     this.model = said.get("model") ?? "";
+    this.missed = "";
     this.picks = new Map(said.getAll("pick").map((id) => [id, nameless(id)]));
     this.dislikes = new Map(said.getAll("dislike").map((id) => [id, nameless(id)]));
     for (const id of this.picks.keys()) this.dislikes.delete(id);

@@ -33,10 +33,11 @@ export function becauseOf({ because }) {
   return `Because you picked ${because.slice(0, NAMED_CAUSES).map(labelOf).join(" and ")}`;
 }
 
-/** What is not as the person may think: a list that is not the model's, ids that it does not know. */
-export function noticeOf({ source, reason, unknown_items: unknown }, wishes) {
+/** What is not as the person may think: another model, a list that is not its own, items that it does not know. */
+export function noticeOf({ source, reason, model, unknown_items: unknown }, wishes) {
   const parts = source === "model" ? [] : [fallbackOf(reason, wishes)];
-  if (unknown.length > 0) parts.push(`Unknown to the model: ${unknown.join(", ")}.`);
+  if (wishes.missed) parts.unshift(`The link asks for “${wishes.missed}”, which is not served here: this list is that of ${model.name}.`);
+  if (unknown.length > 0) parts.push(`Unknown to the model: ${unknown.map((id) => labelOf(wishes.itemOf(id))).join("; ")}.`);
   if (wishes.dislikes.size > 0 && wishes.refused.has("dislikes")) {
     parts.push("Your dislikes only stay off the list themselves: this model does not know what is like them.");
   }
@@ -54,7 +55,7 @@ export const signed = (offset) => (offset === 0 ? "off" : `${offset > 0 ? "+" : 
 
 /** The settings of the list in a line, to be read where they are folded away. */
 export function settingsOf(wishes, nameOf) {
-  const sliders = [...wishes.controls].filter(([, value]) => value > 0).map(([name, value]) => `${nameOf(name)} ${value}`);
+  const sliders = wishes.moved.map(([name, place]) => `${nameOf(name)} ${place}`);
   const moves = [...wishes.steer].map(([dimension, offset]) => `dimension ${dimension} ${signed(offset)}`);
   const [any, none] = ["any", "none"].map((choice) => wishes.chosen(choice).join(", "));
   return [...sliders, ...moves, any && `only ${any}`, none && `without ${none}`].filter(Boolean).join(" · ");

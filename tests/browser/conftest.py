@@ -101,12 +101,13 @@ def bare_address(
 def several_address(
     write_bundle: Callable[..., Path], catalog: Catalog, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Where several models answer: films by default, shades of another catalogue, and weights."""
+    """Where several models answer: films by default, others of the same items, one of few."""
     path = tmp_path_factory.mktemp("several")
     shades = replace(catalog, titles=tuple(title.replace("Silver", "Golden") for title in TITLES))
     write_bundle(path / "films", catalog)
     write_bundle(path / "shades", shades, "betavae", seed=1)
     write_bundle(path / "weights", catalog, "ease")
+    write_bundle(path / "few", 20)
     with serving(models_dir=path, default_model="films") as base_url:
         yield base_url
 

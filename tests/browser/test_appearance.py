@@ -32,6 +32,11 @@ CONTRASTS = """() => {
   }
   return contrasts;
 }"""
+# WCAG 2.2 asks for 24 px.
+TARGETS = """() => [...document.querySelectorAll("a, button, input, select, summary")]
+  .filter((target) => target.checkVisibility())
+  .map((target) => [target, target.getBoundingClientRect()])
+  .map(([target, { width, height }]) => [target.id || target.textContent.trim(), width, height])"""
 COUNT_ANIMATIONS = """
   window.animations = 0;
   const animate = Element.prototype.animate;
@@ -80,6 +85,16 @@ async def test_nothing_is_wider_than_the_screen(open_page: OpenPage, width: int)
     box = await page.get_by_role("button", name="Remove The Surprisingly").bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= width
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+async def test_a_finger_finds_all_that_can_be_pressed(open_page: OpenPage, width: int) -> None:
+    page = await open_page(viewport={"width": width, "height": 740})
+    await pick_and_search(page)
+    await unfold(page)
+    sizes = await page.evaluate(TARGETS)
+    assert len(sizes) > 40
+    assert [target for target in sizes if min(target[1:]) < 32] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -45,10 +45,13 @@ async def test_another_model_answers_with_its_own_titles_and_map(
     page = await open_several(open_page, several_address)
     choice = page.get_by_role("combobox", name="Model")
     options = await choice.locator("option").all_text_contents()
-    assert options == ["films (multvae)", "shades (betavae)", "weights (ease)"]
+    assert options == [
+        "films (multvae)", "few (multvae)", "shades (betavae)", "weights (ease)"
+    ]  # fmt: skip
     assert await shown(page) == await answered(page)
     before = await places(page)
     await choice.focus()
+    await page.keyboard.press("ArrowDown")
     await page.keyboard.press("ArrowDown")
     await expect(page.locator("#origin")).to_contain_text("shades, version")
     await settled(page)
@@ -109,14 +112,57 @@ async def test_an_address_names_the_model(open_page: OpenPage, several_address: 
     assert await shown(page) == await answered(page, model="shades")
 
 
-@pytest.mark.parametrize("name", ["gone", "films"])
-async def test_an_address_may_name_one_that_has_gone_or_the_default_one(
-    open_page: OpenPage, several_address: str, name: str
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("films", ""), ("gone", "“gone”, which is not served here: this list is that of films.")],
+)
+async def test_an_address_may_name_the_default_model_or_one_that_is_not_served_which_is_said(
+    open_page: OpenPage, several_address: str, name: str, said: str
 ) -> None:
     page = await open_several(open_page, several_address, f"#model={name}&pick=film-6")
-    await expect(page.get_by_role("combobox", name="Model")).to_have_value("")
+    choice = page.get_by_role("combobox", name="Model")
+    await expect(choice).to_have_value("")
     assert await shown(page) == await answered(page)
     assert "model=" not in page.url
+    await expect(page.locator("#notice")).to_contain_text(said)
+    await choice.select_option("shades")
+    await expect(page.locator("#origin")).to_contain_text("shades, version")
+    await expect(page.locator("#notice")).to_be_hidden()
+
+
+async def test_a_control_keeps_its_place_while_another_model_lacks_it(
+    open_page: OpenPage, several_address: str
+) -> None:
+    path = "#pick=film-6&diversity=0.5&exploration=0.8&calibration=0.3"
+    page = await open_several(open_page, several_address, path)
+    tuned = {"diversity": 0.5, "exploration": 0.8, "seed": 1, "calibration": 0.3}
+    assert await shown(page) == await answered(page, **tuned)
+    address = page.url
+    choice = page.get_by_role("combobox", name="Model")
+    await choice.select_option("weights")
+    await expect(page.locator("#origin")).to_contain_text("weights, version")
+    await settled(page)
+    assert await shown(page) == await answered(page, model="weights", calibration=0.3)
+    assert page.url.endswith("#model=weights&pick=film-6&calibration=0.3")
+    await choice.select_option("films (multvae)")
+    await expect(page.locator("#origin")).to_contain_text("films, version")
+    await settled(page)
+    assert await shown(page) == await answered(page, **tuned)
+    assert page.url == address
+    await expect(page.get_by_role("slider", name="Diversity")).to_have_value("0.5")
+
+
+async def test_what_a_model_does_not_know_is_called_by_its_title_all_the_same(
+    open_page: OpenPage, several_address: str
+) -> None:
+    page = await open_page(at=several_address, path="#model=few&pick=film-6&pick=nowhere")
+    picks = page.locator("#picks [data-slot=label]")
+    for _ in range(2):
+        await expect(picks).to_have_text(["Amber River", "nowhere"])
+        await expect(page.locator("#notice")).to_contain_text(
+            "Unknown to the model: Amber River; nowhere."
+        )
+        await page.reload()
 
 
 async def test_a_slow_answer_of_the_model_before_is_never_shown(
