@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from service.app import create_app
+from service.availability import require_readable
 from service.checkpoint import resolve
 from service.errors import FoldinError, SettingsError
 from service.lineup import Lineup
@@ -34,13 +35,15 @@ def serve(settings: Settings) -> None:
         settings: What the operator chose.
 
     Raises:
-        SettingsError: The chosen device or a named model is not there, or the port is taken.
+        SettingsError: The chosen device or a named model is not there, the port is taken, or the
+            file of unavailable items cannot be read.
         CheckpointError: No bundle is there, or several workers are asked for and it cannot be
             served.
     """
     for place in Lineup.of(settings).places:
         resolve(place.path)  # what can be known at once is said in one line, not in a log
     configure_logging(settings.log_format, settings.log_level)
+    require_readable(settings.unavailable_file)
     _refuse_taken_port(settings.host, settings.port)
     if settings.workers > 1:
         serve_with_workers(settings)

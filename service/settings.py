@@ -151,7 +151,8 @@ class Settings(BaseSettings):
 
     unavailable_file: Path | None = None
     """Ids of items that no list may hold now, one a line. The file may be replaced at any time (by
-    a rename): the next list of every worker goes by the new one."""
+    a rename): the next list of every worker goes by the new one. None there: nothing is hidden. One
+    that cannot be read leaves the one before in force; nothing starts on it."""
 
     max_batch: Count = 32
     """Rows that one run of the engine answers. Larger: more throughput under load, and

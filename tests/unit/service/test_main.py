@@ -99,6 +99,23 @@ def test_a_port_in_use_is_a_wrong_setting(tiny_bundle: Callable[..., Path]) -> N
             server.serve(Settings(model_dir=tiny_bundle(), port=port, device="cpu"))
 
 
+def test_unavailable_items_that_cannot_be_read_are_a_wrong_setting(
+    tiny_bundle: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "unavailable.txt"
+    path.write_bytes(b"\xffi1")
+    os.environ |= {
+        "FOLDIN_MODEL_DIR": str(tiny_bundle()),
+        "FOLDIN_UNAVAILABLE_FILE": str(path),
+        "FOLDIN_WORKERS": "2",
+    }
+    with pytest.raises(SystemExit) as ended:
+        server.main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("foldin: SettingsError: FOLDIN_UNAVAILABLE_FILE: 'utf-8' codec")
+
+
 def test_several_workers_are_not_started_on_a_bad_bundle(tiny_bundle: Callable[..., Path]) -> None:
     bad = tiny_bundle(canary_error=1.0)
     with pytest.raises(CanaryMismatchError):
