@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Final, NoReturn, final
 
@@ -29,6 +30,9 @@ RELOAD_SIGNAL: Final[signal.Signals | None] = getattr(signal, "SIGHUP", None)
 KEEP_ALIVE_S: Final = 75
 # What a caller that has just connected may take to send its request, at the very end.
 FIRST_REQUEST_S: Final = 0.5
+# How long rows are read at the very end: who posts a known number has sent them by then, and a
+# stream without end must leave time to answer what it has sent.
+LAST_ROWS_S: Final = 1.0
 CLOSE: Final = (b"connection", b"close")
 
 
@@ -59,10 +63,25 @@ def run(app: FastAPI, settings: Settings, listener: socket.socket | None = None)
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    drain = app.state.service.drain
-    server = DrainingServer(config, settings.drain_grace_s, drain, time.monotonic)
+    state = app.state.service
+    turns = Turns(state.drain, state.stream_end.come)
+    server = DrainingServer(config, settings.drain_grace_s, turns, time.monotonic)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(None if listener is None else [listener])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What is told of the way to the end.
+
+    Attributes:
+        on_drain: Called when the first signal comes.
+        on_last_rows: Called on the loop when nothing more may be read of streams.
+    """
+
+    on_drain: Callable[[], None]
+    on_last_rows: Callable[[], None]
 
 
 @final
@@ -72,7 +91,7 @@ class DrainingServer(uvicorn.Server):
     Args:
         config: uvicorn's.
         grace_s: How long it goes on; a second signal, or SIGINT, ends the wait.
-        on_drain: Called when the first signal comes.
+        turns: Told how far the end has come.
         clock: Seconds from any fixed point, never going back.
     """
 
@@ -80,12 +99,12 @@ class DrainingServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         grace_s: float,
-        on_drain: Callable[[], None],
+        turns: Turns,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(config)
         self._grace_s = grace_s
-        self._on_drain = on_drain
+        self._turns = turns
         self._clock = clock
         self._ends_s: float | None = None
 
@@ -93,7 +112,7 @@ class DrainingServer(uvicorn.Server):
         """Begin to drain; uvicorn calls this as the handler of the ending signals."""
         now_s = self._clock()
         if self._ends_s is None:
-            self._on_drain()
+            self._turns.on_drain()
             self.config.encoded_headers.append(CLOSE)  # of what is set anew every second
             self.server_state.default_headers.append(CLOSE)  # which requests under way hold, too
             self._ends_s = now_s + (self._grace_s if sig == signal.SIGTERM else 0)
@@ -108,6 +127,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take the last callers in, hear them out, and close."""
+        asyncio.get_running_loop().call_later(LAST_ROWS_S, self._turns.on_last_rows)
         if sys.platform != "win32":  # where the loop has accepted ahead
             await self._take_last_callers(sockets or [])
         await super().shutdown(sockets)

@@ -74,15 +74,17 @@ async def recommend_batch(request: Request) -> Response:
     and one answer a line, as they come: the number of rows and the size of the body are not
     limited, the size of a line is. Read the answers while you send: who sends everything first
     will be made to wait for good once the connection is full. Blank lines are passed over, and
-    the pointers of a problem begin at the row.
+    the pointers of a problem begin at the row. Where the service ends before the body, the last
+    line is the problem draining: that row and all after it are to be sent again.
 
     Rows give way to single requests.
     """
     ready_of(request)
-    limits = state_of(request).limits
+    limits, stream_end = state_of(request).limits, state_of(request).stream_end
     if is_ndjson(request.scope):
+        stream_end.require_not_come()
         held = StreamLimits(limits.rows_in_flight, limits.max_body_bytes)
-        return RowStream(lambda line: _answer_line(request, line), held)
+        return RowStream(lambda line: _answer_line(request, line), held, stream_end)
     content = await read_json(request.scope, request.receive, limits.max_body_bytes)
     rows = from_json(BatchRequest, content).requests
     if len(rows) > limits.max_batch_requests:
@@ -98,6 +100,7 @@ async def _answer_line(request: Request, line: bytes | None) -> Write:
         too_long = BodyTooLargeError(f"a row may have {limits.max_body_bytes} bytes")
         return _written(_problem(request, too_long))
     try:
+        state_of(request).stream_end.require_not_come()
         query = query_from_json(line, limits.max_history)
         recommendation = await _patiently(request, query)
     except Exception as error:  # noqa: BLE001 - it goes to the caller, as the row's answer

@@ -3,18 +3,28 @@
 A row is under way from the moment it is read until its answer is handed to the connection. When
 as many are under way as may be, nothing more is read, and the caller's own writes come to a stop;
 when the caller does not read the answers, none of the rows ends, and it is the same.
+
+A stream ends with its body, or with the service: then what is under way is answered, and one line
+more says why there is no other, in the place of the first row that is not answered.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from functools import partial
+from typing import Any, Final, TypeAlias, final
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.lines import NDJSON, lines_of
+from service.api.stream_end import StreamEnd
+from service.errors import DrainingError
+
+# How long the last line of a stream that is ended may travel. To close on a caller who still sends
+# would reset the connection, and what is on its way would be lost; what comes is passed over.
+FAREWELL_S: Final = 0.25
 
 # Gives what is to be written into the answer's line; never raises but when it is cancelled. It is
 # split in two so that the answers of one engine batch are not all written in one go.
@@ -43,20 +53,23 @@ class RowStream(Response):
     What is not received yet is left to the sender, so the body must not have been read before.
 
     Args:
-        answer: Answers one line; None stands for a line that is too long.
+        answer: Answers one line; None stands for a line that is too long. Once the end has come,
+            its answer says so.
         limits: How much may be held.
+        end: What ends it before its body does.
     """
 
     media_type = NDJSON
 
-    def __init__(self, answer: AnswerLine, limits: StreamLimits) -> None:
+    def __init__(self, answer: AnswerLine, limits: StreamLimits, end: StreamEnd) -> None:
         super().__init__()
         del self.headers["content-length"]
         self._answer = answer
         self._limits = limits
+        self._end = end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer until the body ends.
+        """Answer until the body ends, or the service.
 
         Raises:
             ClientDisconnect: The caller left; rows that were under way are cancelled.
@@ -70,6 +83,8 @@ class RowStream(Response):
                 under_way = _UnderWay(self._limits)
                 reading = group.create_task(self._read(receive, under_way, group))
                 await _write(send, under_way)
+                if self._end.has_come:
+                    await asyncio.sleep(FAREWELL_S)
                 reading.cancel()  # before the end is sent, which looks to it as if the caller left
         except* ClientDisconnect:
             has_left = True
@@ -80,11 +95,16 @@ class RowStream(Response):
     async def _read(
         self, receive: Receive, under_way: "_UnderWay", group: asyncio.TaskGroup
     ) -> None:
-        async for line in lines_of(receive, self._limits.num_bytes):
-            num_bytes = len(line or b"")
-            await under_way.room_for(num_bytes)
-            under_way.add(_Row(group.create_task(self._answer(line)), num_bytes))
-            await asyncio.sleep(0)  # a piece of a body may have a thousand lines
+        until_the_end = partial(self._end.receive_before, receive)
+        try:
+            async for line in lines_of(until_the_end, self._limits.num_bytes):
+                num_bytes = len(line or b"")
+                await under_way.room_for(num_bytes)
+                self._end.require_not_come()
+                under_way.add(_Row(group.create_task(self._answer(line)), num_bytes))
+                await asyncio.sleep(0)  # a piece of a body may have a thousand lines
+        except DrainingError:
+            under_way.add(_Row(group.create_task(self._answer(b"")), 0))
         under_way.add(None)
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -6,6 +6,7 @@ from typing import final
 from fastapi import Request
 
 from service.api.security import AccessKeys
+from service.api.stream_end import StreamEnd
 from service.errors import DrainingError, NotReadyError
 from service.fleet import Fleet
 from service.recommender import Recommender
@@ -66,6 +67,7 @@ class ServiceState:
     limits: HttpLimits
     telemetry: Telemetry
     keys: AccessKeys = field(default_factory=AccessKeys)
+    stream_end: StreamEnd = field(default_factory=StreamEnd)
     ready: Ready | None = None
     is_draining: bool = False
 

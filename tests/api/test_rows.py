@@ -200,6 +200,27 @@ async def test_single_requests_go_before_the_rows_of_a_stream(running: Running) 
         await stream
 
 
+async def test_the_first_row_that_the_end_of_the_service_leaves_no_time_for_is_told(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommend = Recommender.recommend
+    end = client._transport.app.state.service.stream_end  # type: ignore[attr-defined]
+
+    async def last(self: Recommender, query: Query, *, bulk: bool) -> Recommendation:
+        end.come()
+        return await recommend(self, query, bulk=bulk)
+
+    monkeypatch.setattr(Recommender, "recommend", last)
+    rows = body_of([{"history": ["i1"]}] * 3)
+    answered, refused = await post(client, rows)
+    assert "items" in answered
+    assert refused["type"] == "/problems/draining"
+    late = await client.post(BATCH, content=rows, headers=HEADERS)
+    assert late.status_code == 503
+    assert late.json()["type"] == "/problems/draining"
+    assert "retry-after" in late.headers
+
+
 async def test_the_document_tells_of_both_ways_in_and_out(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     operation = document["paths"][BATCH]["post"]

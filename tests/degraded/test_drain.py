@@ -1,6 +1,7 @@
 """SIGTERM under load: the probe fails at once, and no caller is left without an answer."""
 
 import asyncio
+import json
 import signal
 import sys
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from service.server import SHUTDOWN_S
 
 pytestmark = [
     pytest.mark.e2e,
@@ -23,6 +26,8 @@ GRACE_S = 0.5
 WAIT_S = 60.0
 BODY = b'{"history": ["i1", "i2"], "k": 5}'
 REQUEST = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+ROWS = REQUEST.replace(b"recommend", b"recommend/batch").replace(b"json", b"x-ndjson")
+ROWS += b"Transfer-Encoding: chunked\r\n\r\n"
 REQUEST += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
@@ -123,6 +128,55 @@ async def test_twenty_servers_that_end_under_load_fail_nobody(
         return service_process(model_dir=model_dir, workers=workers, drain_grace_s=GRACE_S)
 
     await ends_without_a_failure(start)
+
+
+async def stream_until_it_ends(port: int, pause_s: float) -> tuple[int, str]:
+    """Send a row after each pause; count the answers, and give the last line before their end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(ROWS)
+
+    async def send() -> None:
+        while True:
+            writer.write(b"%x\r\n%b\n\r\n" % (len(BODY) + 1, BODY))
+            await asyncio.sleep(pause_s)
+
+    sending = asyncio.create_task(send())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 200 " in head
+    lines: list[dict[str, Any]] = []
+    while (size := int(await reader.readline(), 16)) != 0:
+        lines.append(json.loads(await reader.readexactly(size)))
+        await reader.readexactly(2)
+    assert await reader.readexactly(2) == b"\r\n"
+    sending.cancel()
+    writer.close()
+    *answers, last = lines
+    assert all("items" in answer for answer in answers)
+    return len(answers), last["type"]
+
+
+async def test_streams_without_end_are_answered_and_end_with_the_server(
+    service_process: StartServer, model_dir: Path
+) -> None:
+    running = await asyncio.to_thread(
+        lambda: service_process(model_dir=model_dir, drain_grace_s=GRACE_S)
+    )
+    pauses_s = (0.05, 3600)
+    streams = [
+        asyncio.create_task(stream_until_it_ends(running.port, pause_s)) for pause_s in pauses_s
+    ]
+    await asyncio.sleep(0.3)
+    running.process.send_signal(signal.SIGTERM)
+    sent_s = time.monotonic()
+    busy, idle = await asyncio.wait_for(asyncio.gather(*streams), WAIT_S)
+    assert busy[0] > 4
+    assert busy[1] == "/problems/draining"
+    assert idle == (1, "/problems/draining")
+    assert await asyncio.to_thread(running.process.wait, WAIT_S) == 0
+    assert time.monotonic() < sent_s + SHUTDOWN_S
+    log = running.log.read_text()
+    assert "Traceback" not in log
+    assert "Cancel" not in log
 
 
 def test_a_second_signal_ends_the_grace(service_process: StartServer, model_dir: Path) -> None:

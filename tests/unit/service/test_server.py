@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.server import CLOSE, RELOAD_SIGNAL, DrainingServer, on_reload_signal
+from service.server import CLOSE, RELOAD_SIGNAL, DrainingServer, Turns, on_reload_signal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows accepts ahead")
 
@@ -32,7 +32,9 @@ class Desk:
         self.drains = 0
         config = uvicorn.Config(hello, port=0, http=HttpToolsProtocol, log_config=None)
         config.load()
-        self.server = DrainingServer(config, grace_s, self.drain, lambda: self.now_s)
+        self.last_rows = asyncio.Event()
+        turns = Turns(self.drain, self.last_rows.set)
+        self.server = DrainingServer(config, grace_s, turns, lambda: self.now_s)
 
     def drain(self) -> None:
         self.drains += 1
@@ -95,6 +97,21 @@ async def test_who_has_connected_but_is_not_accepted_yet_gets_an_answer() -> Non
     caller.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+async def test_streams_are_told_when_their_last_rows_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.server.LAST_ROWS_S", 0.0)
+    desk = Desk(grace_s=5)
+    server = desk.server
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup([])
+    server.handle_exit(signal.SIGTERM, None)
+    await server.on_tick(1)
+    assert not desk.last_rows.is_set()  # in the time of grace everything goes on
+    await server.shutdown([])
+    assert desk.last_rows.is_set()
 
 
 @pytest.mark.skipif(RELOAD_SIGNAL is None, reason="Windows has no SIGHUP")

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from service.api.row_stream import AnswerLine, RowStream, StreamLimits, Write
+from service.api.stream_end import StreamEnd
 
 ROWS = 4
 WAIT_S = 5.0
@@ -22,6 +23,7 @@ class Connection:
         self.reads = asyncio.Event()
         self.reads.set()
         self.received = 0
+        self.end = StreamEnd()
 
     def post(self, body: bytes, *, more: bool = True) -> None:
         self.body.put_nowait({"type": "http.request", "body": body, "more_body": more})
@@ -39,7 +41,7 @@ class Connection:
         self.sent.append(message)
 
     def start(self, answer: AnswerLine, num_bytes: int = 100) -> asyncio.Task[None]:
-        stream = RowStream(answer, StreamLimits(ROWS, num_bytes))
+        stream = RowStream(answer, StreamLimits(ROWS, num_bytes), self.end)
         return asyncio.create_task(stream({"type": "http"}, self.receive, self.send))
 
     @property
@@ -57,6 +59,8 @@ class Rows:
         self.cancelled = 0
 
     async def __call__(self, line: bytes | None) -> Write:
+        if line == b"":
+            return lambda: b"the end"
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
@@ -185,3 +189,43 @@ async def test_a_row_that_cannot_be_written_breaks_the_stream_off() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await ended(connection.start(broken))
     assert caught.group_contains(RuntimeError, match="a")
+
+
+async def test_a_stream_ends_with_the_service_and_what_is_under_way_is_answered() -> None:
+    connection, rows = Connection(), Rows()
+    connection.post(b"a\nb\nc\nd\ne\n")  # one more than may be under way
+    task = connection.start(rows)
+    await settle()
+    connection.end.come()
+    connection.post(b"f\n")
+    rows.go.set()
+    await ended(task)
+    assert connection.answer == b"a\nb\nc\nd\nthe end\n"
+    assert not connection.sent[-1].get("more_body", False)
+
+
+async def test_a_stream_that_waits_for_rows_ends_with_the_service() -> None:
+    rows = Rows()
+    rows.go.set()
+    for body in b"a\n", b"a\nhalf a r":
+        connection = Connection()
+        connection.post(body)
+        task = connection.start(rows)
+        await settle()
+        assert not task.done()
+        connection.end.come()
+        await ended(task)
+        assert connection.answer == b"a\nthe end\n"
+        assert not connection.sent[-1].get("more_body", False)
+
+
+async def test_who_leaves_a_stream_that_ends_cancels_its_rows() -> None:
+    connection, rows = Connection(), Rows()
+    connection.post(b"a\nb\n")
+    task = connection.start(rows)
+    await settle()
+    connection.end.come()
+    connection.leave()
+    with pytest.raises(ClientDisconnect):
+        await ended(task)
+    assert rows.cancelled == 2
