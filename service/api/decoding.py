@@ -25,6 +25,8 @@ from service.api.schemas import (
     MAX_CONTROL,
     MAX_DISLIKES,
     MAX_STEERED,
+    MAX_USER_ID_LENGTH,
+    NO_CONTROL_CHARACTERS,
     RecommendRequest,
 )
 from service.api.validation import from_json
@@ -58,6 +60,16 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     weight: Annotated[float, msgspec.Meta(ge=MIN_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
+_UserId: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_USER_ID_LENGTH,
+        pattern=rf"^{NO_CONTROL_CHARACTERS}\Z",  # where Python's $ would let a last line break be
+    ),
+]
+
+
 _CategoryNames: TypeAlias = Annotated[
     list[Annotated[str, msgspec.Meta(max_length=MAX_CATEGORY_LENGTH)]],
     msgspec.Meta(max_length=MAX_CATEGORIES),
@@ -81,7 +93,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What ``RecommendRequest`` is."""
 
     history: list[str | int | _Entry] | None = None
-    user_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | int | None = None
+    user_id: _UserId | int | None = None
     k: Annotated[int, msgspec.Meta(ge=1)] = 20
     exclude_items: list[str | int] = []
     candidate_items: list[str | int] | None = None

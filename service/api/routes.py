@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service.api.answers import RecommendAnswer, json_response, list_content
 from service.api.disconnect import WhileConnected
@@ -13,6 +13,7 @@ from service.api.parameters import UserParameters
 from service.api.schemas import RecommendRequest
 from service.api.security import require_scope
 from service.api.state import ready_of, state_of
+from service.api.user_ids import UserIdInPath
 
 router = APIRouter(
     dependencies=[Depends(require_scope("recommend"))],
@@ -44,7 +45,7 @@ async def recommend(request: Request) -> Response:
 
 
 @router.get(
-    "/users/{user_id:path}/recommendations",  # an id of a customer may have a slash in it
+    "/users/{user_id:text}/recommendations",  # an id of a customer may have a slash in it
     response_model=RecommendAnswer,
     responses=problems(
         s404="No such model, or no such user.",
@@ -55,9 +56,7 @@ async def recommend(request: Request) -> Response:
 )
 async def recommend_to_user(
     request: Request,
-    user_id: Annotated[
-        str, Path(min_length=1, max_length=256, description="The user, as in posted requests.")
-    ],
+    user_id: UserIdInPath,
     parameters: Annotated[UserParameters, Query()],
 ) -> Response:
     """Recommend items for a user whose history is kept."""

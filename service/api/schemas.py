@@ -40,12 +40,16 @@ class _Identifier:
     explanation: str
     min_length: int | None = None
     max_length: int | None = None
+    pattern: str | None = None
 
     def __get_pydantic_core_schema__(
         self, source: type[str], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         text = core_schema.str_schema(
-            strict=True, min_length=self.min_length, max_length=self.max_length
+            strict=True,
+            min_length=self.min_length,
+            max_length=self.max_length,
+            pattern=self.pattern,
         )
         integer = core_schema.int_schema(strict=True, ge=-(2**63), lt=2**64)
         either = core_schema.union_schema(
@@ -57,9 +61,20 @@ class _Identifier:
         return core_schema.no_info_after_validator_function(str, either)
 
 
+MAX_USER_ID_LENGTH: Final = 256
+# A user must be able to stand in a path, through whatever proxy, to be asked for and forgotten.
+NO_CONTROL_CHARACTERS: Final = r"[^\x00-\x1f\x7f-\x9f]*"
+
 ItemId: TypeAlias = Annotated[str, _Identifier("an id is text or a 64-bit integer")]
 UserId: TypeAlias = Annotated[
-    str, _Identifier("an id is text of 1 to 256 characters or a 64-bit integer", 1, 256)
+    str,
+    _Identifier(
+        f"an id is text of 1 to {MAX_USER_ID_LENGTH} characters, none of them a control character, "
+        "or a 64-bit integer",
+        1,
+        MAX_USER_ID_LENGTH,
+        f"^{NO_CONTROL_CHARACTERS}$",
+    ),
 ]
 ModelName: TypeAlias = Annotated[str, Field(max_length=128)]
 

@@ -1,14 +1,15 @@
 """The routes that add to what is kept of a user, and that forget a user."""
 
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service.api.answers import json_response
 from service.api.bodies import read_json
 from service.api.openapi import body, problems
 from service.api.security import require_scope
 from service.api.state import ready_of, state_of
+from service.api.user_ids import UserIdInPath
 from service.api.user_schemas import EVENTS_EXAMPLES, EventsRequest, KeptUserAnswer
 from service.api.validation import from_json
 from service.users import Users
@@ -18,16 +19,13 @@ router = APIRouter(
     responses=problems(s401="A key is needed: keys are set, and the request has none of them."),
 )
 
-UserId = Annotated[
-    str, Path(min_length=1, max_length=256, description="The user, as in posted requests.")
-]
 UNAVAILABLE: Final = (
     "Not ready, at capacity, or the store is out: come back after Retry-After seconds."
 )
 
 
 @router.post(
-    "/users/{user_id:path}/interactions",  # an id of a customer may have a slash in it
+    "/users/{user_id:text}/interactions",  # an id of a customer may have a slash in it
     response_model=KeptUserAnswer,
     openapi_extra=body(EventsRequest, EVENTS_EXAMPLES),
     responses=problems(
@@ -40,7 +38,7 @@ UNAVAILABLE: Final = (
         s503=UNAVAILABLE,
     ),
 )
-async def add_interactions(request: Request, user_id: UserId) -> Response:
+async def add_interactions(request: Request, user_id: UserIdInPath) -> Response:
     """Add events to a user's kept history, of which the newest entries stay, and encode it.
 
     They add to what was posted as a history for this user before; a history that is posted after
@@ -66,15 +64,14 @@ async def add_interactions(request: Request, user_id: UserId) -> Response:
 
 
 @router.delete(
-    "/users/{user_id:path}",
+    "/users/{user_id:text}",
     status_code=204,
     responses=problems(
-        s404="No such route: an id with a line break in it.",
-        s422="The id is empty or too long.",
+        s422="The id is empty, too long, or has a control character in it.",
         s503=UNAVAILABLE,
     ),
 )
-async def forget_user(request: Request, user_id: UserId) -> Response:
+async def forget_user(request: Request, user_id: UserIdInPath) -> Response:
     """Forget a user: the history and all that models made of it. Nothing kept is no error."""
     await Users(ready_of(request).recommender).forget(user_id)
     return Response(status_code=204)

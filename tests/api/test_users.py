@@ -175,6 +175,22 @@ async def test_a_forgotten_user_is_a_stranger_and_forgetting_twice_is_no_error(
     assert (await add(kept, "u", "i3"))["count"] == 1
 
 
+async def test_a_line_break_after_an_id_does_not_mean_the_user_without_it(
+    client: httpx.AsyncClient,
+) -> None:
+    await posted(client, "i1", user_id="u")
+    for method, where in (
+        ("DELETE", "/users/u%0A"),
+        ("DELETE", "/users/%0Au"),
+        ("POST", "/users/u%0A/interactions"),
+        ("GET", "/users/%0Au%0A/recommendations"),
+    ):
+        answer = await client.request(method, where, json={"events": []})
+        assert answer.status_code == 422, where
+        assert answer.json()["pointer"] == "/user_id"
+    assert (await list_of(client, "u"))["cache"] == "hit"
+
+
 async def test_writers_at_once_lose_no_event(kept: httpx.AsyncClient) -> None:
     async def write(writer: int) -> None:
         for number in range(10):

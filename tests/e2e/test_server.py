@@ -31,13 +31,18 @@ def test_a_server_starts_answers_and_ends_in_order(server: StartServer) -> None:
         assert len(answer.json()["items"]) == 5
         assert client.get("/users/s3cret/recommendations").json()["cache"] == "hit"
         assert client.get("/").headers["content-type"].startswith("text/html")
+        dots = client.post("/users/%2E%2E/interactions", json={"events": ["i1"]})
+        assert dots.json()["count"] == 1
+        assert client.get("/users/%2E%2E/recommendations").json()["cache"] == "hit"
+        assert client.delete("/users/%2E%2E").status_code == 204
         assert "server" not in answer.headers
     assert stop(running.process) == 0
     log = running.log.read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     ready = [line for line in lines if line["message"] == "ready"]
     assert [line["model"] for line in ready] == ["tiny"]
-    assert [line["status"] for line in lines if line["message"] == "request"] == [200, 200, 200]
+    statuses = [line["status"] for line in lines if line["message"] == "request"]
+    assert statuses == [200, 200, 200, 200, 200, 204]
     assert "s3cret" not in log
 
 
