@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     other rows."""
 
     shadow_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the lists that shadows are made of."""
+    """Share of the lists that shadows are made of; rows of batches have none."""
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 opens the service to the network, to everybody unless
@@ -213,7 +213,8 @@ class Settings(BaseSettings):
     """One JSON object a line, or lines for people."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe lines that are written; info has one line a request."""
+    """The least severe lines that are written; info has one line a request, debug one a row of a
+    batch besides."""
 
     @classmethod
     def settings_customise_sources(

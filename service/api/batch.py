@@ -11,6 +11,7 @@ from service.api.bodies import read_json
 from service.api.decoding import query_from_json
 from service.api.disconnect import WhileConnected
 from service.api.lines import NDJSON, is_ndjson
+from service.api.middleware import note_row
 from service.api.openapi import BATCH_EXAMPLES, body, problems
 from service.api.problems import BatchTooLongError, BodyTooLargeError, problem_body
 from service.api.row_stream import RowStream, StreamLimits, Write
@@ -77,7 +78,8 @@ async def recommend_batch(request: Request) -> Response:
     the pointers of a problem begin at the row. Where the service ends before the body, the last
     line is the problem draining: that row and all after it are to be sent again.
 
-    Rows give way to single requests.
+    Rows give way to single requests. They cast no shadows, and their recommendation ids are in the
+    log at level debug only, a line each: a caller who joins outcomes to them keeps the answers.
     """
     ready_of(request)
     limits, stream_end = state_of(request).limits, state_of(request).stream_end
@@ -105,6 +107,7 @@ async def _answer_line(request: Request, line: bytes | None) -> Write:
         recommendation = await _patiently(request, query)
     except Exception as error:  # noqa: BLE001 - it goes to the caller, as the row's answer
         return _written(_problem(request, error))
+    note_row(request.scope, recommendation)
     return lambda: json_bytes(list_content(recommendation))
 
 
@@ -140,7 +143,9 @@ async def _answer_row(request: Request, position: int, row: object) -> Content:
     recommender = ready_of(request).recommender
     try:
         query = from_value(RecommendRequest, row).to_query(state_of(request).limits.max_history)
-        return list_content(await recommender.recommend(query, bulk=True))
+        recommendation = await recommender.recommend(query, bulk=True)
+        note_row(request.scope, recommendation)
+        return list_content(recommendation)
     except Exception as error:  # noqa: BLE001 - it goes to the caller, as the row's answer
         return _problem(request, error, f"/requests/{position}")
 

@@ -36,7 +36,18 @@ PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 def note_list(scope: Scope, recommendation: Recommendation) -> None:
     """Have the line of a request tell which list was sent, and who made it."""
-    scope["state"][NOTED] = {
+    scope["state"][NOTED] = _told_of(recommendation)
+
+
+def note_row(scope: Scope, recommendation: Recommendation) -> None:
+    """Tell the same of a row of a batch, in a line of its own: for whom asks for that many."""
+    if logger.isEnabledFor(logging.DEBUG):
+        fields = {"request_id": scope["state"]["request_id"], **_told_of(recommendation)}
+        logger.debug("row", extra={"fields": fields})
+
+
+def _told_of(recommendation: Recommendation) -> dict[str, str | None]:
+    return {
         "recommendation_id": recommendation.recommendation_id,
         "model": recommendation.model_name,
         "version": recommendation.model_version,

@@ -116,6 +116,32 @@ async def test_rows_of_a_batch_are_dealt_out_too(client: httpx.AsyncClient) -> N
         assert (row["variant"], item_ids(row)) == (alone["variant"], item_ids(alone))
 
 
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
+async def test_rows_of_a_batch_have_lines_of_their_own_where_the_log_is_to_have_everything(
+    client: httpx.AsyncClient,
+    lines: Callable[[str], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+    media_type: str,
+) -> None:
+    rows = [{"history": HISTORY, "user_id": user} for user in ("u1", "u2")]
+    wrong = {"history": HISTORY, "k": 0}
+    texts = [json.dumps(row) for row in (*rows, wrong)]
+    streams = media_type.endswith("ndjson")
+    body = "\n".join(texts) if streams else f'{{"requests": [{",".join(texts)}]}}'
+    headers = {"content-type": media_type}
+    await client.post("/recommend/batch", content=body, headers=headers)
+    assert lines("row") == []
+    with caplog.at_level(logging.DEBUG):
+        answer = await client.post("/recommend/batch", content=body, headers=headers)
+    documents = [json.loads(line) for line in answer.text.splitlines()]
+    *answers, problem = documents if streams else documents[0]["results"]
+    assert problem["status"] == httpx.codes.UNPROCESSABLE_ENTITY
+    for line, row in zip(lines("row"), answers, strict=True):
+        assert line["request_id"] == answer.headers["x-request-id"]
+        assert line["recommendation_id"] == row["recommendation_id"]
+        assert (line["variant"], line["model"]) == (row["variant"], row["model"]["name"])
+
+
 async def test_the_cards_of_models_tell_their_part(client: httpx.AsyncClient) -> None:
     cards = (await client.get("/models")).json()["models"]
     parts = {card["name"]: (card["split_share"], card["is_shadow"]) for card in cards}
