@@ -21,6 +21,7 @@ from service.inference.engine import Outcome
 from service.known_items import KnownItems
 from service.latents.kept_history import KeptHistory
 from service.latents.store import LatentStore
+from service.latents.write_order import wall_clock_us
 from service.limits import Limits
 from service.question import Question, hidden_items, wish_of
 from service.recommendation import NOTHING_POSTED, Query, Recommendation
@@ -51,6 +52,7 @@ class Recommender:
         limits: How much one query may ask.
         availability: Tells what nobody may see now.
         new_id: Draws the ``recommendation_id``.
+        now_us: Gives the time at which a history was posted, in microseconds since 1970.
         on_list: Hears of every list but those of bulk queries; may not wait.
     """
 
@@ -61,6 +63,7 @@ class Recommender:
     limits: Limits
     availability: Availability = always_available
     new_id: Callable[[], str] = random_id
+    now_us: Callable[[], int] = wall_clock_us
     on_list: Callable[[Query, Recommendation], None] = unwatched
 
     async def recommend(self, query: Query, *, bulk: bool = False) -> Recommendation:
@@ -74,6 +77,7 @@ class Recommender:
             DeadlineExceededError: The model's turn came too late.
         """
         self.limits.check(query)
+        received_at_us = self.now_us()
         served, variant = self.fleet.chosen(query.model, query.user_id)
         question = await self._question(query, served)
         evidence = question.evidence
@@ -82,7 +86,7 @@ class Recommender:
             top, causes = question.fallback(), None
         else:
             outcome = await self.batcher.submit(served.engine, question.job, bulk=bulk)
-            await self._keep(question, outcome)
+            await self._keep(question, outcome, received_at_us)
             top, causes = outcome.top, outcome.causes
         self._count(evidence, variant)
         recommendation = Recommendation(
@@ -164,11 +168,13 @@ class Recommender:
                 evidence = Evidence.unknown_user("error")
         return evidence
 
-    async def _keep(self, question: Question, outcome: Outcome) -> None:
+    async def _keep(self, question: Question, outcome: Outcome, received_at_us: int) -> None:
         query, served, evidence = question.query, question.served, question.evidence
         if query.user_id is None or evidence.history is None or evidence.cache == "hit":
             return
-        posted = KeptHistory.of_known(query.history or NOTHING_POSTED, self.fleet.catalogs)
+        posted = KeptHistory.of_known(
+            query.history or NOTHING_POSTED, self.fleet.catalogs, received_at_us
+        )
         record = evidence.record(query.user_id, served.digest, outcome.latent_D, posted)
         try:
             with self.telemetry.stage_seconds.labels("store_put").time():

@@ -9,6 +9,7 @@ from service.latents.redis_store import RedisStore
 from service.latents.stand_in import StandIn
 from service.latents.store import LatentStore
 from service.latents.write_behind import WriteBehind
+from service.latents.write_order import LATEST_S
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -23,7 +24,10 @@ def open_store(settings: Settings, telemetry: Telemetry) -> LatentStore:
     if settings.redis_url is None:
         return MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
     redis = RedisStore(settings.redis_url, settings.redis_timeout_ms / 1000, settings.latent_ttl_s)
-    local = MemoryStore(settings.latent_capacity, settings.latent_ttl_s, time.monotonic)
+    # No longer: what comes back after an outage may be late, but not so late that a deletion is
+    # no longer known.
+    owed_ttl_s = min(settings.latent_ttl_s, LATEST_S)
+    local = MemoryStore(settings.latent_capacity, owed_ttl_s, time.monotonic)
 
     def count(outcome: str) -> None:
         telemetry.cache.labels(outcome).inc()

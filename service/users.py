@@ -117,6 +117,9 @@ class Users:
     async def forget(self, user_id: str) -> None:
         """Drop all that is kept of a user, under all models; a user of whom nothing is kept, too.
 
+        That they were forgotten is known for a while (``write_order``), by a digest of their id:
+        no history that was posted before comes back late.
+
         Raises:
             StoreUnavailableError: The store cannot be reached; it may still have the user.
         """

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from service.errors import RecordRefusedError
 from service.latents.store import UserRecord
 
+# Of all that is kept of a user. In the second one histories carry times.
+LAYOUT_VERSION: Final = 2
 MAGIC: Final = b"FLDN"
 FORMAT_VERSION: Final = 1
 HEADER: Final = struct.Struct("<4sB32s32s32sIII")
@@ -29,7 +31,7 @@ MAX_VALUE_BYTES: Final = 8 * 2**20
 
 def key(user_id: str) -> str:
     """Name all that is kept of a user; the customer's id does not stand in it."""
-    return f"foldin:v{FORMAT_VERSION}:u:{fingerprint(user_id).hex()}"
+    return f"foldin:v{LAYOUT_VERSION}:u:{fingerprint(user_id).hex()}"
 
 
 def field(model_digest: str) -> str:

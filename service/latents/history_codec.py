@@ -2,15 +2,21 @@
 
 It proves itself as a user record does (``codec``), but names no model: it outlives them.
 
-    magic 4 | format 1 | user 32 | MessagePack: [item_ids, ratings, weights, marks] | checksum 16
+    magic 4 | format 1 | user 32 | changed at 16 | MessagePack | checksum 16
 
-The checksum at the end is also the stamp by which a writer tells whether the history is still the
-one that it read: equal stamps, equal histories.
+The MessagePack is [item_ids, ratings, weights, marks, posted_at_us, event_times_us]. An empty
+history says no more than when the user was forgotten, or posted that there is nothing.
+
+The time of the last change stands before it in decimal digits, microseconds since 1970, so that a
+script in Redis can read it: it tells a history that arrives late. The checksum at the end is also
+the stamp by which a writer tells whether the history is still the one that it read: equal stamps,
+equal histories.
 """
 
 import math
 import struct
-from typing import Final, final
+from itertools import pairwise
+from typing import Annotated, Final, TypeAlias, final
 
 import msgspec
 
@@ -21,9 +27,15 @@ from service.latents.kept_history import MARK_BYTES, KeptHistory
 from service.recommendation import PostedHistory
 
 MAGIC: Final = b"FLDH"
-FORMAT_VERSION: Final = 1
-HEADER: Final = struct.Struct("<4sB32s")
+FORMAT_VERSION: Final = 2
+HEADER: Final = struct.Struct("<4sB32s16s")
+# Until the year 2286.
+TIME_DIGITS: Final = 16
+CHANGED_AT: Final = slice(HEADER.size - TIME_DIGITS, HEADER.size)
 STAMP_BYTES: Final = codec.CHECKSUM_BYTES
+
+
+_Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=10**TIME_DIGITS)]
 
 
 @final
@@ -32,6 +44,8 @@ class _Columns(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=F
     ratings: tuple[float | None, ...] | None
     weights: tuple[float, ...] | None
     marks: bytes
+    posted_at_us: _Time
+    event_times_us: tuple[_Time, ...]
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -39,18 +53,26 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Columns)
 
 
 def encode(history: KeptHistory, user_id: str) -> bytes:
-    """Write a history down: some 10 bytes an entry, and 16 more with event ids.
+    """Write a history down: some 10 bytes an entry, 16 more with event ids, 9 more while it is new.
 
     Raises:
         RecordRefusedError: It is larger than a value may be, or an id is no text that UTF-8 has.
     """
     entries = history.entries
-    columns = _Columns(entries.item_ids, entries.ratings, entries.weights, b"".join(history.marks))
+    columns = _Columns(
+        entries.item_ids,
+        entries.ratings,
+        entries.weights,
+        b"".join(history.marks),
+        history.posted_at_us,
+        history.event_times_us,
+    )
     try:
         body = _ENCODER.encode(columns)
     except UnicodeEncodeError as error:
         raise RecordRefusedError("content", "an item id is no text that UTF-8 has") from error
-    content = HEADER.pack(MAGIC, FORMAT_VERSION, codec.fingerprint(user_id)) + body
+    changed_at = b"%0*d" % (TIME_DIGITS, history.changed_at_us)
+    content = HEADER.pack(MAGIC, FORMAT_VERSION, codec.fingerprint(user_id), changed_at) + body
     if len(content) + STAMP_BYTES > codec.MAX_VALUE_BYTES:
         raise RecordRefusedError("content", "the history is larger than a value may be")
     return content + codec.checksum(content)
@@ -67,7 +89,7 @@ def decode(value: bytes, user_id: str) -> KeptHistory:
     content = value[:-STAMP_BYTES]
     if codec.checksum(content) != stamp(value):
         raise RecordRefusedError("damaged", "a kept history is damaged")
-    magic, version, user = HEADER.unpack_from(content)
+    magic, version, user, _ = HEADER.unpack_from(content)
     if (magic, version) != (MAGIC, FORMAT_VERSION):
         raise RecordRefusedError("format", "a kept history has another format")
     if user != codec.fingerprint(user_id):
@@ -76,12 +98,21 @@ def decode(value: bytes, user_id: str) -> KeptHistory:
         columns = _DECODER.decode(content[HEADER.size :])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RecordRefusedError("content", "a kept history is none") from error
-    return _checked(columns)
+    history = _checked(columns)
+    if history.changed_at_us != changed_at_us(value):
+        raise RecordRefusedError("content", "a kept history says two times of its last change")
+    return history
 
 
 def stamp(value: bytes) -> bytes:
     """Give the end of a value, which is of one history of one user alone."""
     return value[-STAMP_BYTES:]
+
+
+def changed_at_us(value: bytes) -> int:
+    """Give the time of the last change, unproven; 0 where there is none."""
+    digits = value[CHANGED_AT]
+    return int(digits) if digits.isdigit() else 0
 
 
 def _checked(columns: _Columns) -> KeptHistory:
@@ -91,6 +122,8 @@ def _checked(columns: _Columns) -> KeptHistory:
     if not (
         lengths <= {count}
         and len(columns.marks) in {0, count * MARK_BYTES}
+        and len(columns.event_times_us) <= count
+        and all(one < next_ for one, next_ in pairwise(columns.event_times_us))
         and all(map(math.isfinite, ratings))
         and all(MIN_WEIGHT <= weight <= MAX_WEIGHT for weight in columns.weights or ())
     ):
@@ -99,4 +132,6 @@ def _checked(columns: _Columns) -> KeptHistory:
     return KeptHistory(
         PostedHistory(columns.item_ids, columns.ratings, columns.weights),
         tuple(columns.marks[start : start + MARK_BYTES] for start in starts),
+        columns.posted_at_us,
+        columns.event_times_us,
     )

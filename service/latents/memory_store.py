@@ -7,8 +7,9 @@ from typing import final
 
 from service.errors import RecordRefusedError
 from service.latents import codec, history_codec
-from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory, nothing_since
 from service.latents.store import UserRecord
+from service.latents.write_order import MARK_TTL_S, wall_clock_us
 
 
 @final
@@ -29,7 +30,13 @@ class MemoryStore:
     and 80 items), and no array is shared with whoever put it.
     """
 
-    def __init__(self, capacity: int, ttl_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        ttl_s: float,
+        clock: Callable[[], float],
+        now_us: Callable[[], int] = wall_clock_us,
+    ) -> None:
         """Make an empty store.
 
         Args:
@@ -37,10 +44,12 @@ class MemoryStore:
             ttl_s: A user is gone so many seconds after the last posted history or event; reading
                 does not renew them.
             clock: Gives seconds and never goes back, as ``time.monotonic`` does.
+            now_us: Gives the time by which writes are ordered.
         """
         self._capacity = capacity
         self._ttl_s = ttl_s
         self._clock = clock
+        self._now_us = now_us
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     @property
@@ -75,14 +84,19 @@ class MemoryStore:
         Raises:
             RecordRefusedError: The record cannot be kept, for example for a latent with a NaN.
         """
-        key, field = codec.key(record.user_id), codec.field(record.model_digest)
-        value, history = codec.encode(record), history_codec.encode(record.history, record.user_id)
-        if not record.is_derived:
-            self._keep(key, history, {field: value})
-            return
+        key, posted = codec.key(record.user_id), record.history
+        history = history_codec.encode(posted, record.user_id)
+        records = {}
+        if record.has_latent:
+            records[codec.field(record.model_digest)] = codec.encode(record)
         kept = self._current(key)
-        if kept is not None and kept.history == history:
-            kept.records[field] = value
+        if record.is_derived:
+            if kept is not None and kept.history == history:
+                kept.records.update(records)
+        elif kept is None or history_codec.changed_at_us(kept.history) <= posted.posted_at_us:
+            self._keep(key, history, records, self._ttl_of(posted))
+        else:
+            await self._change(record.user_id, lambda kept: posted.under(kept, self._now_us()))
 
     async def history(self, user_id: str) -> KeptHistory:
         """Give what is kept of what the user did; an empty history where nothing is.
@@ -107,18 +121,19 @@ class MemoryStore:
             RecordRefusedError: What was kept is no history of this user, or what comes of it
                 cannot be kept.
         """
-        before = await self.history(user_id)
-        grown = before.with_events(events, limit)
-        if grown is not before:
-            self._keep(codec.key(user_id), history_codec.encode(grown, user_id), {})
-        return grown
+        return await self._change(
+            user_id, lambda kept: kept.with_events(events, limit, self._now_us())
+        )
 
-    async def forget(self, user_id: str) -> bool:
-        """Drop all that is kept of a user; tell whether there was anything."""
-        key = codec.key(user_id)
-        was_kept = self._current(key) is not None
-        self._kept.pop(key, None)
-        return was_kept
+    async def forget(self, user_id: str) -> None:
+        """Drop all that is kept of a user, and note for a while that they were forgotten."""
+        nothing = nothing_since(self._now_us())
+        value = history_codec.encode(nothing, user_id)
+        self._keep(codec.key(user_id), value, {}, self._ttl_of(nothing))
+
+    def drop(self, user_id: str) -> None:
+        """Lose what is kept of a user, as if it had expired."""
+        self._kept.pop(codec.key(user_id), None)
 
     async def ping(self) -> None:
         """Answer at once: there is nothing that could be away."""
@@ -127,8 +142,21 @@ class MemoryStore:
         """Forget everybody."""
         self._kept.clear()
 
-    def _keep(self, key: str, history: bytes, records: dict[str, bytes]) -> None:
-        self._kept[key] = _Kept(history, records, self._clock() + self._ttl_s)
+    async def _change(
+        self, user_id: str, change: Callable[[KeptHistory], KeptHistory]
+    ) -> KeptHistory:
+        before = await self.history(user_id)
+        after = change(before)
+        if after is not before:
+            value = history_codec.encode(after, user_id)
+            self._keep(codec.key(user_id), value, {}, self._ttl_of(after))
+        return after
+
+    def _ttl_of(self, history: KeptHistory) -> float:
+        return self._ttl_s if len(history) else MARK_TTL_S
+
+    def _keep(self, key: str, history: bytes, records: dict[str, bytes], ttl_s: float) -> None:
+        self._kept[key] = _Kept(history, records, self._clock() + ttl_s)
         self._kept.move_to_end(key)
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)

@@ -5,13 +5,17 @@ with the latent that it made of that history. So one DEL forgets a user, on a cl
 nothing of them outlives the rest. A history ends in its stamp (``history_codec``), and a script
 with a condition compares stamps: a writer reads, works, and writes only if nobody else has.
 
-Every script sets before it drops: a full Redis then refuses the first command, and all is left
-as it was.
+What is kept of a user who was forgotten is an empty history, for a bounded time: it holds when
+that was, and bars a history that was posted before and arrives late (``write_order``).
+
+A script that keeps something sets before it drops: a full Redis then refuses the first command,
+and all is left as it was. One that forgets drops first: that makes room, and what it sets then is
+taken.
 """
 
 from typing import Final
 
-from service.latents.history_codec import STAMP_BYTES
+from service.latents.history_codec import CHANGED_AT, STAMP_BYTES
 
 HISTORY_FIELD: Final = "h"
 NOT_THERE: Final = b""
@@ -21,15 +25,27 @@ _HAS_STAMP: Final = (
     " return 0 end\n"
 )
 
-# ARGV: history, milliseconds to live, field, record. What another hand put there, goes.
-REPLACE: Final = """
+# ARGV: history, milliseconds to live, when it was posted; field and record where there is one.
+# What another hand put there, goes. Returns 0 where something has been kept since.
+REPLACE: Final = f"""
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'h', ARGV[1], ARGV[3], ARGV[4])
+local kept = redis.call('HGET', KEYS[1], 'h') or ''
+local changed_at = tonumber(string.sub(kept, {CHANGED_AT.start + 1}, {CHANGED_AT.stop})) or 0
+if changed_at > tonumber(ARGV[3]) then return 0 end
+redis.call('HSET', KEYS[1], 'h', ARGV[1], unpack(ARGV, 4))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-    if field ~= 'h' and field ~= ARGV[3] then redis.call('HDEL', KEYS[1], field) end
+    if field ~= 'h' and field ~= ARGV[4] then redis.call('HDEL', KEYS[1], field) end
 end
+return 1
+"""
+
+# ARGV: empty history, milliseconds to live.
+FORGET: Final = """
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'h', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 

@@ -8,35 +8,24 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
-from redis.asyncio import (
-    Connection,
-    ConnectionPool,
-    Redis,
-    RedisCluster,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
-from service.errors import LatentStoreError, RecordRefusedError, SettingsError
-from service.latents import codec, history_codec
-from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+from service.errors import LatentStoreError, RecordRefusedError
+from service.latents import codec, history_codec, redis_clients
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory, nothing_since
 from service.latents.redis_address import RedisAddress
 from service.latents.redis_scripts import (
     ADD_DERIVED,
     EXTEND,
+    FORGET,
     HISTORY_FIELD,
     NOT_THERE,
     REPLACE,
 )
 from service.latents.store import UserRecord
+from service.latents.write_order import MARK_TTL_S, wall_clock_us
 
 # What comes of a bad server or network. The parser of the client lets a server's nonsense out as
 # a ValueError (a length that is no number) or a RecursionError (lists in lists); the clients for
@@ -46,16 +35,8 @@ FAILURES: Final = (
     LookupError, TypeError, AttributeError,
 )  # fmt: skip
 
-# A round trip takes some 0.2 ms: 16 connections carry more than the event loop can.
-MAX_CONNECTIONS: Final = 16
-
 # Records written together (a batch, a warm-up) expire spread over a tenth of their time.
 JITTER: Final = 0.1
-
-# Of a cluster, by its specification.
-NUM_SLOTS: Final = 16384
-
-FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 @final
@@ -68,6 +49,7 @@ class RedisStore:
         timeout_s: float,
         ttl_s: float,
         chance: Callable[[], float] = random.random,
+        now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         """Read the address; the first operation connects.
 
@@ -78,6 +60,7 @@ class RedisStore:
                 Redis.
             ttl_s: The longest that a record is kept after it was put.
             chance: Gives numbers in [0, 1), by which the time to live is shortened up to a tenth.
+            now_us: Gives the time by which writes are ordered.
 
         Raises:
             SettingsError: The URL cannot be used. The message does not repeat it.
@@ -85,10 +68,12 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._ttl_s = ttl_s
         self._chance = chance
+        self._now_us = now_us
         # The clients' own pools differ in what they do when all connections are taken: before
         # this gate none ever is. Nor has a release to wait then, which a cancellation could cut.
-        self._free_connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._client, self._sentinels = _clients(RedisAddress.parse(url), timeout_s)
+        self._free_connections = asyncio.Semaphore(redis_clients.MAX_CONNECTIONS)
+        address = RedisAddress.parse(url)
+        self._client, self._sentinels = redis_clients.clients_of(address, timeout_s)
 
     @property
     def name(self) -> str:
@@ -121,12 +106,16 @@ class RedisStore:
             LatentStoreError: Redis failed or took too long.
         """
         key, field = codec.key(record.user_id), codec.field(record.model_digest)
-        value, history = codec.encode(record), history_codec.encode(record.history, record.user_id)
+        latent = (field, codec.encode(record)) if record.has_latent else ()
+        posted = record.history
+        history = history_codec.encode(posted, record.user_id)
         async with self._guarded("put"):
             if record.is_derived:
-                await self._run(ADD_DERIVED, key, history_codec.stamp(history), field, value)
-            else:
-                await self._run(REPLACE, key, history, self._ttl_ms(), field, value)
+                await self._run(ADD_DERIVED, key, history_codec.stamp(history), *latent)
+                return
+            ttl_ms = self._ttl_ms(posted)
+            if not await self._run(REPLACE, key, history, ttl_ms, posted.posted_at_us, *latent):
+                await self._change(record.user_id, lambda kept: posted.under(kept, self._now_us()))
 
     async def history(self, user_id: str) -> KeptHistory:
         """Give what is kept of what the user did; an empty history where nothing is.
@@ -147,25 +136,20 @@ class RedisStore:
                 comes of it cannot be kept.
             LatentStoreError: Redis failed or took too long; the events may be in all the same.
         """
-        key = codec.key(user_id)
         async with self._guarded("append"):
-            while True:  # each turn that is lost is another writer's success
-                stamp, before = await self._read_history(user_id)
-                grown = before.with_events(events, limit)
-                if grown is before:
-                    return before
-                value = history_codec.encode(grown, user_id)
-                if await self._run(EXTEND, key, stamp, value, self._ttl_ms()):
-                    return grown
+            return await self._change(
+                user_id, lambda kept: kept.with_events(events, limit, self._now_us())
+            )
 
-    async def forget(self, user_id: str) -> bool:
-        """Drop all that is kept of a user; tell whether there was anything.
+    async def forget(self, user_id: str) -> None:
+        """Drop all that is kept of a user, and note for a while that they were forgotten.
 
         Raises:
             LatentStoreError: Redis failed or took too long; the user may still be there.
         """
-        async with self._guarded("DEL"):
-            return bool(await self._client.delete(codec.key(user_id)))
+        nothing = history_codec.encode(nothing_since(self._now_us()), user_id)
+        async with self._guarded("forget"):
+            await self._run(FORGET, codec.key(user_id), nothing, int(1000 * MARK_TTL_S))
 
     async def ping(self) -> None:
         """Ask whether Redis answers.
@@ -202,6 +186,18 @@ class RedisStore:
             await self._drop(key, HISTORY_FIELD)
             raise
 
+    async def _change(
+        self, user_id: str, change: Callable[[KeptHistory], KeptHistory]
+    ) -> KeptHistory:
+        while True:  # each turn that is lost is another writer's success
+            stamp, before = await self._read_history(user_id)
+            after = change(before)
+            if after is before:
+                return before
+            value = history_codec.encode(after, user_id)
+            if await self._run(EXTEND, codec.key(user_id), stamp, value, self._ttl_ms(after)):
+                return after
+
     async def _drop(self, key: str, field: str) -> None:
         with suppress(RedisError):  # a replica deletes nothing
             await self._client.hdel(key, field)
@@ -212,8 +208,9 @@ class RedisStore:
             raise LatentStoreError("Redis EVAL: the answer is none of the script's")
         return done == 1
 
-    def _ttl_ms(self) -> int:
-        return max(1, int(1000 * self._ttl_s * (1 - JITTER * self._chance())))
+    def _ttl_ms(self, history: KeptHistory) -> int:
+        ttl_s = self._ttl_s * (1 - JITTER * self._chance()) if len(history) else MARK_TTL_S
+        return max(1, int(1000 * ttl_s))
 
     @asynccontextmanager
     async def _guarded(self, doing: str) -> AsyncIterator[None]:
@@ -223,74 +220,3 @@ class RedisStore:
                 yield
         except FAILURES as error:
             raise LatentStoreError(f"Redis {doing}: {type(error).__name__}") from error
-
-
-def _clients(
-    address: RedisAddress, timeout_s: float
-) -> tuple[Redis | RedisCluster, tuple[Redis, ...]]:
-    """Make the client for records, and those that know where its server is."""
-    for name in FILES:
-        if name in address.options and not Path(str(address.options[name])).is_file():
-            raise SettingsError(f"the Redis URL cannot be used: {name} names no file")
-    if address.kind == "cluster":
-        return _cluster(address, timeout_s), ()
-    # None, for _guarded limits the whole: with a limit the client sends through asyncio.wait_for,
-    # which before Python 3.12 can swallow a cancellation. One in some thousand operations of a
-    # crowd before a hanging Redis then took twice its time.
-    common = _common(address, timeout_s, None) | {"db": address.database, **address.login}
-    if address.kind == "sentinel":
-        return _behind_sentinels(address, common, timeout_s)
-    if address.kind == "socket":
-        where: dict[str, Any] = {"path": address.name}
-        connection: Any = UnixDomainSocketConnection
-    else:
-        ((host, port),) = address.endpoints
-        where = {"host": host, "port": port}
-        connection = SSLConnection if address.uses_tls else Connection
-    pool = ConnectionPool(connection, MAX_CONNECTIONS, **where, **common)
-    return Redis.from_pool(pool), ()
-
-
-def _common(address: RedisAddress, connect_s: float, read_s: float | None) -> dict[str, Any]:
-    return {
-        "socket_connect_timeout": connect_s,
-        "socket_timeout": read_s,
-        "retry": Retry(NoBackoff(), 0),  # the client's default is 10 retries, over seconds
-        "protocol": 2,  # no HELLO, no push messages: one request, one answer
-        **address.options,
-    }
-
-
-def _behind_sentinels(
-    address: RedisAddress, common: dict[str, Any], timeout_s: float
-) -> tuple[Redis, tuple[Redis, ...]]:
-    # A sentinel that hangs must leave time to ask the next one, and then Redis.
-    share_s = timeout_s / (1 + len(address.endpoints))
-    asking = _common(address, share_s, share_s)
-    asking |= {"ssl": address.uses_tls, **address.sentinel_login}
-    sentinel = Sentinel(address.endpoints, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # no types
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # it has no types
-        address.name, sentinel, ssl=address.uses_tls, max_connections=MAX_CONNECTIONS, **common
-    )
-    return Redis.from_pool(pool), tuple(sentinel.sentinels)
-
-
-def _cluster(address: RedisAddress, timeout_s: float) -> RedisCluster:
-    # Half the time: a cancelled operation tells the client nothing, but one that it ends itself
-    # makes it ask the other nodes who has the slots of a hanging one.
-    cluster = RedisCluster(
-        startup_nodes=[ClusterNode(host, port) for host, port in address.endpoints],
-        max_connections=MAX_CONNECTIONS,
-        ssl=address.uses_tls,
-        **_common(address, timeout_s / 2, timeout_s / 2) | dict(address.login),
-    )
-    cluster.set_response_callback("CLUSTER SLOTS", _checked_slots)
-    return cluster
-
-
-def _checked_slots(response: Any, **_: object) -> Any:  # noqa: ANN401 - it may be anything
-    """Refuse ranges that are none: the client counts through them, however long they are."""
-    for first, last, *_nodes in response:
-        if not 0 <= int(first) <= int(last) < NUM_SLOTS:
-            raise ValueError("there are no such slots")
-    return response

@@ -9,7 +9,7 @@ from typing import Final, TypeVar, final
 from service.errors import LatentStoreError, RecordRefusedError
 from service.latents import codec
 from service.latents.circuit_breaker import CircuitBreaker, State
-from service.latents.kept_history import Event, KeptHistory
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.store import LatentStore, UserRecord
 
@@ -25,9 +25,9 @@ class StandIn:
     """A ``LatentStore`` before a shared one, with a local one beside it.
 
     What the shared store does not take is kept locally, found there, and handed over when the
-    shared store is back; from then on nothing is kept here, so that no record outlives another
-    replica's newer one, or its deletion. Reading and writing have a breaker each: a full Redis
-    can still be read. To be used from one event loop.
+    shared store is back; from then on nothing is kept here. The shared store puts what is handed
+    over under what other processes have written since (``write_order``). Reading and writing have
+    a breaker each: a full Redis can still be read. To be used from one event loop.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class StandIn:
 
         Args:
             shared: The store for everything while it works. It is closed with this one.
-            local: An empty store of this one's own.
+            local: An empty store of this one's own. What has expired there is not handed over:
+                its time to live is ``LATEST_S`` at most.
             clock: Gives seconds and never goes back, as ``time.monotonic`` does.
             on_state: Told the state of the breakers ``read`` and ``write``, now and when it
                 changes.
@@ -71,12 +72,9 @@ class StandIn:
         Raises:
             LatentStoreError: As the shared store does; or it is out, and nothing was put here.
         """
-        key = codec.key(user_id)
-        if key in self._owed:
-            self._owed.move_to_end(key)
-            record = await self._local.get(user_id, model_digest)
-            if record is not None:
-                return record
+        if (await self._owed_history(user_id)) is not None:
+            # Where another model encoded it: what the shared store has is of the history before.
+            return await self._local.get(user_id, model_digest)
         return await self._read(lambda: self._shared.get(user_id, model_digest))
 
     async def history(self, user_id: str) -> KeptHistory:
@@ -85,10 +83,9 @@ class StandIn:
         Raises:
             LatentStoreError: As the shared store does; or it is out, and nothing was put here.
         """
-        if codec.key(user_id) in self._owed:
-            history = await self._local.history(user_id)
-            if len(history):
-                return history
+        owed = await self._owed_history(user_id)
+        if owed is not None:
+            return owed
         return await self._read(lambda: self._shared.history(user_id))
 
     async def put(self, record: UserRecord) -> None:
@@ -142,16 +139,16 @@ class StandIn:
         self._writes.succeeded()
         return grown
 
-    async def forget(self, user_id: str) -> bool:
-        """Drop all that is kept of a user; tell whether there was anything.
+    async def forget(self, user_id: str) -> None:
+        """Drop all that is kept of a user.
 
         Raises:
             LatentStoreError: The shared store failed; it may still have the user.
         """
-        async with self._handing_over:  # else that could come after the deletion
+        async with self._handing_over:  # else that could come after the deletion, by a wrong clock
             self._owed.pop(codec.key(user_id), None)
-            was_here = await self._local.forget(user_id)
-            return await self._shared.forget(user_id) or was_here
+            self._local.drop(user_id)
+            await self._shared.forget(user_id)
 
     async def ping(self) -> None:
         """Ask whether the shared store answers.
@@ -168,6 +165,15 @@ class StandIn:
             await asyncio.wait({self._probing})
         await self._local.close()
         await self._shared.close()
+
+    async def _owed_history(self, user_id: str) -> KeptHistory | None:
+        """Give the history that the shared store lacks; None: there is none, or it has expired."""
+        key = codec.key(user_id)
+        if key not in self._owed:
+            return None
+        self._owed.move_to_end(key)
+        history = await self._local.history(user_id)
+        return None if history == NO_HISTORY else history
 
     async def _read(self, operation: Callable[[], Coroutine[None, None, T]]) -> T:
         if not self._reads.is_closed:
@@ -232,10 +238,12 @@ class StandIn:
             key, owed = next(iter(self._owed.items()))
             # To the end: one that is never taken must not bar the others.
             self._owed.move_to_end(key)
-            record = await self._local.get(*owed)
-            if record is not None:
-                history = await self._local.history(record.user_id)
+            history = await self._local.history(owed[0])
+            if history != NO_HISTORY:
+                record = await self._local.get(*owed)
+                if record is None:  # the model could make nothing of the history
+                    record = UserRecord.of_history(*owed, history)
                 await self._shared.put(replace(record, history=history))
             if self._owed.get(key) is owed:  # else a newer one came meanwhile
                 del self._owed[key]
-                await self._local.forget(owed[0])
+                self._local.drop(owed[0])

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Final, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+
+NO_LATENT: Final = np.empty(0, dtype=np.float32)
+_NO_ITEMS: Final = np.empty(0, dtype=np.int64)
 
 
 @final
@@ -18,7 +21,8 @@ class UserRecord:
     Attributes:
         user_id: The customer's id.
         model_digest: Digest of the bundle that encoded the history, 64 hex digits.
-        latent_D: float32, what the model's encoder made of ``liked_N``.
+        latent_D: float32, what the model's encoder made of ``liked_N``; of length 0 where it
+            can make nothing of the history, which alone is put then.
         liked_N: int64 item indices that were encoded, sorted and unique; liked or, by a model
             that reads ratings, rated.
         disliked_N: int64 item indices that are seen but not liked, sorted and unique.
@@ -36,6 +40,16 @@ class UserRecord:
     history: KeptHistory = NO_HISTORY
     is_derived: bool = False
 
+    @classmethod
+    def of_history(cls, user_id: str, model_digest: str, history: KeptHistory) -> Self:
+        """Give a record of nothing but a history."""
+        return cls(user_id, model_digest, NO_LATENT, _NO_ITEMS, _NO_ITEMS, history)
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether there is more to it than its history."""
+        return len(self.latent_D) > 0
+
 
 class LatentStore(Protocol):
     """Keeps, for each user, a history and what models made of it, for a while.
@@ -43,6 +57,9 @@ class LatentStore(Protocol):
     A history that is posted as a whole takes the place of all that was kept; events add to it.
     Both let go of the latents that other models made of the history before. Latents can be made
     again; an event that was taken is in the history from then on, however many add at once.
+
+    A history that arrives late is kept as it would be by now had it arrived when it was posted
+    (``history.posted_at_us``): ``write_order`` has the law.
     """
 
     @property
@@ -87,8 +104,8 @@ class LatentStore(Protocol):
                 history; those with an id may be sent again.
         """
 
-    async def forget(self, user_id: str) -> bool:
-        """Drop all that is kept of a user; tell whether there was anything.
+    async def forget(self, user_id: str) -> None:
+        """Drop all that is kept of a user, but for a while that they were forgotten, and when.
 
         Raises:
             LatentStoreError: The store failed or is too slow.

@@ -15,7 +15,8 @@ class WriteBehind:
     """A ``LatentStore`` before another one: ``put`` notes the record, a task writes it.
 
     One write is under way at a time, so that two records of a user arrive in order. What is
-    noted and not yet written is answered from the note. To be used from one event loop.
+    noted and not yet written is answered from the note; what another process writes meanwhile is
+    the matter of the store behind (``write_order``). To be used from one event loop.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class WriteBehind:
             LatentStoreError: As the store behind does.
         """
         for noted in self._noted(codec.key(user_id)):
-            if noted.model_digest == model_digest:
+            if noted.model_digest == model_digest and noted.has_latent:
                 return noted
             if not noted.is_derived:  # which leaves nothing of what the store has
                 return None
@@ -75,6 +76,8 @@ class WriteBehind:
         noted = self._pending.get(key)
         if record.is_derived and noted is not None and not noted.is_derived:
             return  # what it was derived from is about to go
+        if not record.is_derived and self._is_overtaken(key, record):
+            return
         # A newer record takes the place of the noted one in the row, not the last place: who
         # posts all the time gets written all the same.
         self._pending[key] = record
@@ -108,17 +111,17 @@ class WriteBehind:
             await self._write_ended.wait()
         return await self._store.append(user_id, events, limit)
 
-    async def forget(self, user_id: str) -> bool:
-        """Drop all that is kept of a user; tell whether there was anything.
+    async def forget(self, user_id: str) -> None:
+        """Drop all that is kept of a user.
 
         Raises:
             LatentStoreError: As the store behind does; the user may still be there.
         """
         key = codec.key(user_id)
-        was_noted = self._pending.pop(key, None) is not None
+        self._pending.pop(key, None)
         if key in self._under_way:
-            await self._write_ended.wait()  # else that write could arrive after the deletion
-        return await self._store.forget(user_id) or was_noted
+            await self._write_ended.wait()  # else the note of it could be read after the deletion
+        await self._store.forget(user_id)
 
     async def ping(self) -> None:
         """Ask whether the store behind answers.
@@ -145,6 +148,13 @@ class WriteBehind:
         """Give what is noted of a user and not yet written, the newest first."""
         notes = (self._pending.get(key), self._under_way.get(key))
         return [record for record in notes if record is not None]
+
+    def _is_overtaken(self, key: str, record: UserRecord) -> bool:
+        """Tell whether a history that was posted later has been answered before this one."""
+        return any(
+            not noted.is_derived and noted.history.posted_at_us > record.history.posted_at_us
+            for noted in self._noted(key)
+        )
 
     def _begin_writing(self) -> None:
         if self._writer is None or self._writer.done():

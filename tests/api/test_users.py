@@ -14,6 +14,11 @@ import pytest
 import redis
 
 from service.catalog import Catalog
+from service.latents import codec, history_codec
+from service.latents.kept_history import nothing_since
+from service.latents.redis_store import RedisStore
+from service.latents.store import UserRecord
+from service.latents.write_order import MARK_TTL_S
 
 Running = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 StartRedis = Callable[..., Any]
@@ -269,6 +274,23 @@ def everything(redis_process: StartRedis) -> Iterator[tuple[str, redis.Redis]]:
         yield server.url, admin
 
 
+def is_forgotten(admin: redis.Redis, user_id: str) -> bool:
+    """Tell whether nothing is left of a user but when they were forgotten, and not for long."""
+    key = codec.key(user_id)
+    kept = admin.hgetall(key)
+    assert isinstance(kept, dict)
+    value = kept.pop(b"h")
+    assert isinstance(value, bytes)
+    history = history_codec.decode(value, user_id)
+    left_ms = admin.pttl(key)
+    assert isinstance(left_ms, int)
+    return (
+        not kept
+        and history == nothing_since(history.posted_at_us)
+        and 0 < left_ms <= 1000 * MARK_TTL_S
+    )
+
+
 @pytest.mark.redis
 async def test_nothing_of_a_forgotten_user_is_left_in_redis_whichever_models_saw_them(
     running: Running, everything: tuple[str, redis.Redis], other_model_dir: Path
@@ -286,9 +308,10 @@ async def test_nothing_of_a_forgotten_user_is_left_in_redis_whichever_models_saw
         else:
             pytest.fail("what is to be forgotten was never written")
         assert (await first.delete("/users/u")).status_code == 204
-        assert len(admin.keys()) == 1
+        assert is_forgotten(admin, "u")
+        assert not is_forgotten(admin, "v")
         assert (await first.delete("/users/v")).status_code == 204
-        assert admin.keys() == []
+        assert is_forgotten(admin, "v")
         assert (await list_of(second, "u"))["reason"] == "unknown_user"
 
 
@@ -303,7 +326,35 @@ async def test_a_write_that_waits_brings_no_forgotten_user_back(
             await posted(client, "i1", user_id=user_id)  # noted, and written behind the answer
             assert (await client.delete(f"/users/{user_id}")).status_code == 204
         await asyncio.sleep(0.1)
-        assert admin.keys() == []
+        assert all(is_forgotten(admin, f"user-{number}") for number in range(20))
+
+
+@pytest.mark.redis
+async def test_what_one_process_writes_late_undoes_nothing_that_another_has_answered(
+    running: Running,
+    everything: tuple[str, redis.Redis],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, admin = everything
+    chosen = {"redis_url": url, "redis_timeout_ms": 5000}
+    put = RedisStore.put
+
+    async def late(store: RedisStore, record: UserRecord) -> None:
+        await asyncio.sleep(0 if record.is_derived else 0.2)
+        await put(store, record)
+
+    async with running(**chosen) as one, running(**chosen) as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisStore, "put", late)
+            for user_id in "u", "v":
+                await posted(one, "i1", "i2", user_id=user_id)
+            assert (await other.delete("/users/u")).status_code == 204
+            await add(other, "v", "i3")
+            await asyncio.sleep(0.6)
+        assert is_forgotten(admin, "u")
+        assert (await list_of(one, "u"))["reason"] == "unknown_user"
+        whole = await posted(one, "i1", "i2", "i3")
+        assert (await list_of(one, "v"))["items"] == whole["items"]
 
 
 @pytest.mark.redis

@@ -12,10 +12,13 @@ import pytest
 import redis
 
 from service.errors import LatentStoreError
-from service.latents.kept_history import NO_HISTORY, Event
-from service.latents.redis_store import MAX_CONNECTIONS, RedisStore
+from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+from service.latents.redis_clients import MAX_CONNECTIONS
+from service.latents.redis_store import RedisStore
 from service.latents.store import UserRecord
 from service.latents.write_behind import WriteBehind
+from service.latents.write_order import wall_clock_us
+from service.recommendation import PostedHistory
 
 DIGEST: Final = "a1" * 32
 TIMEOUT_S: Final = 0.2
@@ -43,7 +46,8 @@ StartServer = Callable[..., Server]
 
 def make_record(user_id: str = "anna") -> UserRecord:
     latent_D = np.ones(4, dtype=np.float32)
-    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]))
+    history = KeptHistory(PostedHistory(("i1", "i2")), posted_at_us=wall_clock_us())
+    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]), history)
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
@@ -184,8 +188,13 @@ async def test_a_server_that_became_full_keeps_what_it_has_and_can_still_forget(
             await fails(name, store)
         assert await store.history("anna") == before
         assert await store.get("anna", DIGEST) is not None
-        assert await store.forget("anna")
-        assert not await store.forget("anna")
+        for user_id in "anna", "anna", "nobody":
+            await store.forget(user_id)
+        assert not len(await store.history("anna"))
+        assert await store.get("anna", DIGEST) is None
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 0)
+            assert client.dbsize() == 2  # known to be forgotten, all the same
 
 
 async def test_a_key_of_another_kind_is_an_error(redis_process: StartServer) -> None:

@@ -59,7 +59,7 @@ class DictStore:
     async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
         raise NotImplementedError
 
-    async def forget(self, user_id: str) -> bool:
+    async def forget(self, user_id: str) -> None:
         raise NotImplementedError
 
     async def ping(self) -> None:

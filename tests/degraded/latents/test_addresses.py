@@ -16,9 +16,11 @@ import pytest
 import redis
 
 from service.errors import LatentStoreError
-from service.latents.kept_history import Event
+from service.latents.kept_history import Event, KeptHistory
 from service.latents.redis_store import RedisStore
 from service.latents.store import UserRecord
+from service.latents.write_order import wall_clock_us
+from service.recommendation import PostedHistory
 
 pytestmark = pytest.mark.redis
 
@@ -33,7 +35,8 @@ WAIT_S: Final = 10.0
 
 def make_record(user_id: str = "anna") -> UserRecord:
     latent_D = np.ones(4, dtype=np.float32)
-    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]))
+    history = KeptHistory(PostedHistory(("i1", "i2")), posted_at_us=wall_clock_us())
+    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]), history)
 
 
 async def keeps(url: str, timeout_s: float = 2) -> None:
@@ -47,7 +50,8 @@ async def keeps(url: str, timeout_s: float = 2) -> None:
         assert found.liked_N.tolist() == [1, 2]
         grown = await store.append("anna", [Event("i1")], 10)
         assert await store.history("anna") == grown
-        assert await store.forget("anna")
+        await store.forget("anna")
+        assert not len(await store.history("anna"))
         assert await store.get("anna", DIGEST) is None
         await store.put(make_record())
     finally:

@@ -19,7 +19,7 @@ import uvicorn
 from redis.asyncio import Redis
 
 from service.app import create_app
-from service.latents import codec, redis_store
+from service.latents import codec, redis_clients
 from service.latents.redis_store import RedisStore
 from service.latents.store import UserRecord
 from service.settings import Settings
@@ -71,7 +71,7 @@ async def list_of(client: httpx.AsyncClient, user: int, *, as_user: bool) -> lis
 @pytest.fixture
 def wide_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let as many connections be cut at once as there are callers."""
-    monkeypatch.setattr(redis_store, "MAX_CONNECTIONS", AT_ONCE)
+    monkeypatch.setattr(redis_clients, "MAX_CONNECTIONS", AT_ONCE)
 
 
 @dataclass

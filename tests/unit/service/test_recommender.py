@@ -71,7 +71,7 @@ class FakeStore:
     async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
         raise NotImplementedError
 
-    async def forget(self, user_id: str) -> bool:
+    async def forget(self, user_id: str) -> None:
         raise NotImplementedError
 
     async def ping(self) -> None:
@@ -86,6 +86,7 @@ class Bench:
 
     def __init__(self, model_dir: Path) -> None:
         numbers = iter(range(1_000_000))
+        self.now_us = 0
         self.telemetry = Telemetry()
         self.store = FakeStore()
         self.fleet = Fleet.of_one(
@@ -99,6 +100,7 @@ class Bench:
             self.telemetry,
             Limits(max_history=40, max_k=50),
             new_id=lambda: f"list-{next(numbers)}",
+            now_us=lambda: self.now_us,
         )
 
     async def ask(self, *history: str | HistoryEntry, **fields: Any) -> Recommendation:  # noqa: ANN401 - of any field of Query
@@ -272,6 +274,17 @@ async def test_a_posted_history_is_kept_for_its_user(bench: Bench) -> None:
     assert record.liked_N.tolist() == [3, 4]
     assert record.disliked_N.tolist() == [5]
     assert record.latent_D.shape == (4,)
+
+
+async def test_a_history_was_posted_when_its_request_came_however_long_the_model_took(
+    bench: Bench,
+) -> None:
+    bench.now_us = 1000
+    asking = asyncio.create_task(bench.ask("i4", user_id="u"))
+    await asyncio.sleep(0)
+    bench.now_us = 2000
+    await asking
+    assert bench.store.histories["u"].posted_at_us == 1000
 
 
 async def test_a_kept_latent_gives_the_list_of_the_posted_history(bench: Bench) -> None:

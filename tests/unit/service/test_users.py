@@ -66,9 +66,9 @@ class FailingStore:
         self.after_append()
         return grown
 
-    async def forget(self, user_id: str) -> bool:
+    async def forget(self, user_id: str) -> None:
         self._ask("forget")
-        return await self.kept.forget(user_id)
+        await self.kept.forget(user_id)
 
     async def ping(self) -> None:
         await self.kept.ping()

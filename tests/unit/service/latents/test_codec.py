@@ -179,8 +179,8 @@ def test_a_model_digest_that_is_none_is_a_bug_of_the_caller(digest: str) -> None
 @given(user_ids, user_ids)
 def test_a_key_is_one_users_and_hides_the_id(one: str, other: str) -> None:
     key = codec.key(one)
-    assert key.startswith("foldin:v1:u:")
-    assert len(key) == len("foldin:v1:u:") + 64
+    assert key.startswith("foldin:v2:u:")
+    assert len(key) == len("foldin:v2:u:") + 64
     assert (key == codec.key(other)) == (one == other)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.errors import RecordRefusedError
 from service.latents import codec, history_codec
-from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+from service.latents.kept_history import Event, KeptHistory, nothing_since
 from service.recommendation import PostedHistory
 
 user_ids = st.text(st.characters(codec=None), max_size=30)
@@ -18,7 +18,13 @@ events = st.builds(
     st.floats(1e-6, 1e6),
     st.none() | st.text(st.characters(codec=None), min_size=1),
 )
-histories = st.lists(events, max_size=20).map(lambda sent: NO_HISTORY.with_events(sent, 100))
+times_us = st.integers(0, 10**15)
+histories = st.builds(
+    lambda posted_at_us, sent, now_us: nothing_since(posted_at_us).with_events(sent, 100, now_us),
+    times_us,
+    st.lists(events, max_size=20),
+    times_us,
+)
 
 HISTORY = KeptHistory(PostedHistory(("i1", "i2"), (4.0, None)), (b"a" * 16, b"b" * 16))
 VALUE = history_codec.encode(HISTORY, "anna")
@@ -82,9 +88,18 @@ def test_a_history_is_only_its_own_users() -> None:
         history_codec.decode(VALUE, "bert")
 
 
+@given(histories, st.binary(max_size=60))
+def test_the_time_of_the_last_change_is_read_without_reading_the_history(
+    history: KeptHistory, other: bytes
+) -> None:
+    value = history_codec.encode(history, "anna")
+    assert history_codec.changed_at_us(value) == history.changed_at_us
+    assert history_codec.changed_at_us(other) >= 0  # whatever it is
+
+
 def test_another_format_is_refused() -> None:
     record = VALUE[:-16]
-    for content in b"FLDN" + record[4:], record[:4] + b"\x02" + record[5:]:
+    for content in b"FLDN" + record[4:], record[:4] + b"\x01" + record[5:]:
         with pytest.raises(RecordRefusedError, match="another format"):
             history_codec.decode(sealed(content), "anna")
 
@@ -92,16 +107,21 @@ def test_another_format_is_refused() -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        (["i1"], [1.0, 2.0], None, b""),
-        (["i1"], None, [], b""),
-        (["i1"], None, None, b"short"),
-        (["i1"], [float("nan")], None, b""),
-        (["i1"], [float("inf")], None, b""),
-        (["i1"], None, [0.0], b""),
-        (["i1"], None, [float("nan")], b""),
-        (["i1"], None, [1e300], b""),
-        ([1], None, None, b""),
-        (["i1"], None, None),
+        (["i1"], [1.0, 2.0], None, b"", 0, []),
+        (["i1"], None, [], b"", 0, []),
+        (["i1"], None, None, b"short", 0, []),
+        (["i1"], [float("nan")], None, b"", 0, []),
+        (["i1"], [float("inf")], None, b"", 0, []),
+        (["i1"], None, [0.0], b"", 0, []),
+        (["i1"], None, [float("nan")], b"", 0, []),
+        (["i1"], None, [1e300], b"", 0, []),
+        ([1], None, None, b"", 0, []),
+        (["i1"], None, None, b"", -1, []),
+        (["i1"], None, None, b"", 10**16, []),
+        (["i1"], None, None, b"", 0, [1, 2]),
+        (["i1", "i2"], None, None, b"", 0, [2, 1]),
+        (["i1"], None, None, b"", 7, []),  # the header says another time
+        (["i1"], None, None, b"", 0),
         {"item_ids": []},
     ],
 )

@@ -2,7 +2,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.catalog import Catalog
-from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+from service.latents.kept_history import (
+    NO_HISTORY,
+    NO_MARK,
+    Event,
+    KeptHistory,
+    nothing_since,
+)
+from service.latents.write_order import LATEST_US
 from service.recommendation import PostedHistory
 
 events = st.builds(
@@ -75,6 +82,37 @@ def test_events_in_one_call_or_in_two_leave_the_same_history(
     bounded = NO_HISTORY.with_events(sent, limit)
     assert items(bounded) == items(at_once)[-limit:]
     assert len(bounded.marks) in {0, len(bounded)}
+
+
+def test_each_event_has_a_time_of_its_own_after_all_that_was_there() -> None:
+    history = nothing_since(100).with_events([Event("i1"), Event("i2")], 10, 500)
+    assert history.event_times_us == (500, 501)
+    assert history.with_events([Event("i3")], 10, 200).event_times_us == (500, 501, 502)
+    assert history.with_events([Event("i3")], 2, 900).event_times_us == (501, 900)
+    assert nothing_since(100).with_events([Event("i1")], 10, 50).event_times_us == (101,)
+
+
+def test_a_time_that_no_write_can_be_before_any_more_is_let_go() -> None:
+    history = NO_HISTORY.with_events([Event("i1"), Event("i2")], 10, 1000)
+    grown = history.with_events([Event("i3")], 10, 1001 + LATEST_US)
+    assert (items(grown), grown.event_times_us) == (["i1", "i2", "i3"], (1001 + LATEST_US,))
+    grown = history.with_events([Event("i3")], 10, 1000 + LATEST_US)
+    assert grown.event_times_us == (1001, 1000 + LATEST_US)
+
+
+def test_under_later_events_a_posted_history_keeps_its_columns_and_they_theirs() -> None:
+    later = NO_HISTORY.with_events([Event("i0", event_id="z")], 10, 100)
+    later = later.with_events([Event("i3", 2.0, event_id="a"), Event("i4", None, 2.0)], 10, 300)
+    posted = KeptHistory(PostedHistory(("i1", "i2"), (None, 5.0)), posted_at_us=200)
+    merged = posted.under(later, 400)
+    assert merged.entries == PostedHistory(
+        ("i1", "i2", "i3", "i4"), (None, 5.0, 2.0, None), (1.0, 1.0, 1.0, 2.0)
+    )
+    assert merged.marks == (NO_MARK, NO_MARK, *later.marks[1:])
+    assert (merged.posted_at_us, merged.event_times_us) == (200, (300, 301))
+    assert merged.with_events([Event("i3", event_id="a")], 10, 500) is merged
+    assert posted.under(NO_HISTORY.with_events([Event("i3")], 10, 300), 400).marks == ()
+    assert posted.under(NO_HISTORY.with_events([Event("i3")], 10, 100), 400) is posted
 
 
 @given(st.lists(events.filter(lambda event: event.event_id is not None), max_size=30))

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from service.errors import LatentStoreError
+from service.latents.kept_history import KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.store import UserRecord
+from service.latents.write_order import LATEST_S, MARK_TTL_S, wall_clock_us
+from service.recommendation import PostedHistory
 
 DIGEST = "a1" * 32
 
@@ -18,7 +21,8 @@ class FakeClock:
 
 def make_record(user_id: str) -> UserRecord:
     latent_D = np.ones(4, dtype=np.float32)
-    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]))
+    history = KeptHistory(PostedHistory(("i1", "i2")), posted_at_us=wall_clock_us())
+    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]), history)
 
 
 async def kept(store: MemoryStore, *user_ids: str) -> list[str]:
@@ -56,12 +60,17 @@ async def test_putting_a_record_again_renews_it() -> None:
     assert await kept(store, "a") == ["a"]
 
 
-async def test_an_expired_record_is_nothing_to_forget() -> None:
+async def test_that_a_user_was_forgotten_is_known_for_as_long_as_a_write_may_be_late() -> None:
     clock = FakeClock()
     store = MemoryStore(capacity=3, ttl_s=60, clock=clock)
-    await store.put(make_record("a"))
-    clock.now_s += 60
-    assert not await store.forget("a")
+    late = make_record("a")
+    await store.forget("a")
+    clock.now_s += LATEST_S
+    await store.put(late)
+    assert not len(await store.history("a"))
+    clock.now_s += MARK_TTL_S - LATEST_S
+    assert await kept(store, "a") == []
+    assert not store._kept
 
 
 async def test_a_record_that_cannot_be_kept_leaves_the_one_before() -> None:

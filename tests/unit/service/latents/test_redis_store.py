@@ -9,9 +9,12 @@ import redis
 from redis.asyncio import Redis
 
 from service.errors import SettingsError
-from service.latents import codec
+from service.latents import codec, history_codec
+from service.latents.kept_history import Event, KeptHistory, nothing_since
 from service.latents.redis_store import RedisStore
 from service.latents.store import UserRecord
+from service.latents.write_order import LATEST_S, MARK_TTL_S, wall_clock_us
+from service.recommendation import PostedHistory
 
 DIGEST = "a1" * 32
 PASSWORD = "hush"  # noqa: S105 - of no server
@@ -23,7 +26,8 @@ class Server(Protocol):
 
 def make_record(user_id: str) -> UserRecord:
     latent_D = np.ones(4, dtype=np.float32)
-    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]))
+    history = KeptHistory(PostedHistory(("i1", "i2")), posted_at_us=wall_clock_us())
+    return UserRecord(user_id, DIGEST, latent_D, np.array([1, 2]), np.array([3]), history)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,23 @@ async def test_no_customer_id_stands_in_redis(redis_server: Server) -> None:
         assert len(kept) == 2
         assert user_id not in key
         assert user_id.encode() not in b"".join(kept.values())
-        assert await store.forget(user_id)
-        assert not client.exists(key)
+    await store.close()
+
+
+@pytest.mark.redis
+async def test_of_a_forgotten_user_nothing_is_left_but_when_that_was_and_not_for_long(
+    redis_server: Server,
+) -> None:
+    store = RedisStore(redis_server.url, timeout_s=5, ttl_s=1e6, now_us=lambda: 1234)
+    with redis.Redis.from_url(redis_server.url) as client:
+        await store.put(make_record("gone"))
+        await store.append("gone", [Event("i9", event_id="e")], 10)
+        await store.forget("gone")
+        key = codec.key("gone")
+        left = history_codec.encode(nothing_since(1234), "gone")
+        assert client.hgetall(key) == {b"h": left}
+        assert b"i9" not in left
+        left_ms = client.pttl(key)
+        assert isinstance(left_ms, int)
+        assert 1000 * LATEST_S < left_ms <= 1000 * MARK_TTL_S
     await store.close()

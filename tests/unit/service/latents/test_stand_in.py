@@ -12,10 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from service.errors import LatentStoreError, RecordRefusedError
 from service.latents import codec
 from service.latents.circuit_breaker import FAILURES_TO_OPEN, State
-from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
+from service.latents.kept_history import Event, KeptHistory
 from service.latents.memory_store import MemoryStore
 from service.latents.stand_in import StandIn
 from service.latents.store import UserRecord
+from service.latents.write_order import wall_clock_us
 from service.recommendation import PostedHistory
 
 DIGEST = "a1" * 32
@@ -23,19 +24,21 @@ OTHER_DIGEST = "b2" * 32
 PROBE_EVERY_S = 0.01
 
 
-LIKED = KeptHistory(PostedHistory(("i1",)))
+LIKED = KeptHistory(PostedHistory(("i1",)), posted_at_us=1)
 
 
 def make_record(
     user_id: str = "anna",
     seed: int = 0,
     digest: str = DIGEST,
-    history: KeptHistory = NO_HISTORY,
+    history: KeptHistory | None = None,
     *,
     is_derived: bool = False,
 ) -> UserRecord:
     latent_D = np.array([seed], np.float32)
     nothing_N = np.array([], dtype=np.int64)
+    if history is None:
+        history = KeptHistory(PostedHistory((f"i{seed}",)), posted_at_us=wall_clock_us())
     return UserRecord(user_id, digest, latent_D, nothing_N, nothing_N, history, is_derived)
 
 
@@ -76,9 +79,9 @@ class FakeRedis:
         await self._ask("append")
         return await self.kept.append(user_id, events, limit)
 
-    async def forget(self, user_id: str) -> bool:
+    async def forget(self, user_id: str) -> None:
         await self._ask("forget")
-        return await self.kept.forget(user_id)
+        await self.kept.forget(user_id)
 
     async def ping(self) -> None:
         await self._ask("ping")
@@ -151,10 +154,23 @@ async def test_what_was_put_in_an_outage_is_found_in_it_from_the_first_on(
 async def test_it_is_never_found_by_another_model_or_user(subject: Subject) -> None:
     subject.shared.breaks()
     await subject.store.put(make_record("anna"))
-    with pytest.raises(LatentStoreError):
-        await subject.store.get("anna", OTHER_DIGEST)
+    assert await subject.store.get("anna", OTHER_DIGEST) is None
     with pytest.raises(LatentStoreError):
         await subject.store.get("bert", DIGEST)
+
+
+async def test_what_the_shared_store_has_of_the_history_before_is_no_longer_found(
+    subject: Subject,
+) -> None:
+    await subject.store.put(make_record(seed=1))
+    before = await subject.store.history("anna")
+    other = make_record(seed=1, digest=OTHER_DIGEST, history=before, is_derived=True)
+    await subject.store.put(other)
+    subject.shared.breaks("put")
+    posted = make_record(seed=2)
+    await subject.store.put(posted)
+    assert await subject.seed(digest=OTHER_DIGEST) is None
+    assert await subject.store.history("anna") == posted.history
 
 
 async def test_an_open_breaker_spares_the_shared_store_and_the_caller() -> None:
@@ -260,7 +276,7 @@ async def test_a_deletion_while_the_record_is_handed_over_holds(subject: Subject
     # Had the deletion been sent, it would now be through, and the record come after it.
     assert "forget" not in subject.shared.asked
     subject.shared.gate.set()
-    assert await deleting
+    await deleting
     assert await subject.seed() is None
 
 
@@ -273,6 +289,50 @@ async def test_a_deletion_in_an_outage_is_done_here_and_says_that_it_failed(
         await subject.store.forget("anna")
     with pytest.raises(LatentStoreError):
         await subject.seed()
+
+
+async def test_what_is_handed_over_undoes_nothing_that_another_process_has_done_meanwhile(
+    subject: Subject,
+) -> None:
+    subject.shared.breaks("put")
+    for seed, user_id in enumerate(("anna", "bert", "carl")):
+        await subject.store.put(make_record(user_id, seed))
+    elsewhere = subject.shared.kept
+    await elsewhere.forget("anna")
+    await elsewhere.append("bert", [Event("i9")], 10)
+    await elsewhere.put(make_record("carl", 8))
+    subject.shared.breaks("none")
+    await until(lambda: not subject.store._owed)
+    for user_id, item_ids in {"anna": (), "bert": ("i1", "i9"), "carl": ("i8",)}.items():
+        assert (await subject.store.history(user_id)).entries.item_ids == item_ids
+    assert await subject.seed("anna") is None
+    assert await subject.seed("carl") == 8
+
+
+async def test_of_two_histories_that_are_owed_the_one_that_was_posted_later_is_handed_over(
+    subject: Subject,
+) -> None:
+    subject.shared.breaks("put")
+    earlier, later = make_record(seed=1, digest=OTHER_DIGEST), make_record(seed=2)
+    await subject.store.put(later)
+    await subject.store.put(earlier)
+    assert await subject.seed() == 2
+    subject.shared.breaks("none")
+    await until(lambda: not subject.store._owed)
+    assert await subject.shared.kept.history("anna") == later.history
+
+
+@pytest.mark.parametrize("history", [LIKED, KeptHistory(PostedHistory(()), posted_at_us=1)])
+async def test_a_history_that_no_model_can_read_is_kept_and_handed_over_too(
+    subject: Subject, history: KeptHistory
+) -> None:
+    subject.shared.breaks("put")
+    await subject.store.put(UserRecord.of_history("anna", DIGEST, history))
+    assert await subject.store.get("anna", DIGEST) is None
+    assert await subject.store.history("anna") == history
+    subject.shared.breaks("none")
+    await until(lambda: not subject.store._owed)
+    assert await subject.shared.kept.history("anna") == history
 
 
 async def test_a_record_that_is_never_taken_bars_no_other(subject: Subject) -> None:
@@ -328,7 +388,7 @@ async def test_what_has_expired_here_is_asked_of_the_shared_store() -> None:
     subject = Subject(probe_every_s=60)
     subject.shared.breaks("put")
     await subject.store.put(make_record(seed=1))
-    await subject.local.forget("anna")
+    subject.local.drop("anna")
     await subject.shared.kept.put(make_record(seed=5))
     assert await subject.seed() == 5
     await subject.store.close()
@@ -405,7 +465,7 @@ async def test_a_history_that_has_expired_here_is_asked_of_the_shared_store() ->
     subject = Subject(probe_every_s=60)
     subject.shared.breaks("put")
     await subject.store.put(make_record(history=LIKED))
-    await subject.local.forget("anna")
+    subject.local.drop("anna")
     assert not len(await subject.store.history("anna"))
     await subject.store.close()
 
