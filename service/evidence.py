@@ -97,7 +97,8 @@ class Evidence:
         """Read a kept history of which this model has made no latent yet.
 
         Args:
-            history: Entries that the catalogue of this model lacks are passed over.
+            history: Entries that the catalogue of this model lacks are passed over, and named in
+                no answer: its ``unknown_items`` are of what is asked, which the caller can mend.
             served: The model.
         """
         if not len(history):
@@ -120,12 +121,13 @@ class Evidence:
         latent_D: NDArray[np.float32],
         posted: KeptHistory = NO_HISTORY,
     ) -> UserRecord:
-        """Put together what is kept of a user whose history was encoded.
+        """Put together what is kept of a user.
 
         Args:
             user_id: The customer's id.
             model_digest: Of the model.
-            latent_D: What the model made of the history.
+            latent_D: What the model made of the history; ``NO_LATENT`` where it could make nothing
+                of it.
             posted: The history, where it was not kept before.
         """
         source = self.source_history

@@ -17,10 +17,9 @@ from service.errors import LatentStoreError, RecordRefusedError, UnknownItemsErr
 from service.evidence import Evidence
 from service.fleet import Fleet
 from service.inference.batcher import Batcher
-from service.inference.engine import Outcome
 from service.known_items import KnownItems
 from service.latents.kept_history import KeptHistory
-from service.latents.store import LatentStore
+from service.latents.store import NO_LATENT, LatentStore
 from service.latents.write_order import wall_clock_us
 from service.limits import Limits
 from service.question import Question, hidden_items, wish_of
@@ -69,6 +68,11 @@ class Recommender:
     async def recommend(self, query: Query, *, bulk: bool = False) -> Recommendation:
         """Answer with ``min(k, eligible)`` items, best first; bulk queries give way to others.
 
+        A history that is posted with a user id and answered takes the place of the kept one, also
+        where this model can make nothing of it and the fallback answers: another one may, and what
+        was kept before is no longer what the user did. Of its entries those stay that any model
+        knows; where none does, an empty history is kept.
+
         Raises:
             InvalidRequestError: Its subclasses say what the caller can mend.
             UnknownModelError: The model named is not served.
@@ -83,11 +87,11 @@ class Recommender:
         evidence = question.evidence
         self.telemetry.cache.labels(evidence.cache).inc()
         if evidence.reason:
-            top, causes = question.fallback(), None
+            top, causes, latent_D = question.fallback(), None, NO_LATENT
         else:
             outcome = await self.batcher.submit(served.engine, question.job, bulk=bulk)
-            await self._keep(question, outcome, received_at_us)
-            top, causes = outcome.top, outcome.causes
+            top, causes, latent_D = outcome.top, outcome.causes, outcome.latent_D
+        await self._keep(question, latent_D, received_at_us)
         self._count(evidence, variant)
         recommendation = Recommendation(
             top=top,
@@ -168,14 +172,17 @@ class Recommender:
                 evidence = Evidence.unknown_user("error")
         return evidence
 
-    async def _keep(self, question: Question, outcome: Outcome, received_at_us: int) -> None:
-        query, served, evidence = question.query, question.served, question.evidence
-        if query.user_id is None or evidence.history is None or evidence.cache == "hit":
+    async def _keep(
+        self, question: Question, latent_D: NDArray[np.float32], received_at_us: int
+    ) -> None:
+        query, evidence = question.query, question.evidence
+        is_news = query.history is not None or (evidence.cache == "miss" and not evidence.reason)
+        if query.user_id is None or not is_news:
             return
         posted = KeptHistory.of_known(
             query.history or NOTHING_POSTED, self.fleet.catalogs, received_at_us
         )
-        record = evidence.record(query.user_id, served.digest, outcome.latent_D, posted)
+        record = evidence.record(query.user_id, question.served.digest, latent_D, posted)
         try:
             with self.telemetry.stage_seconds.labels("store_put").time():
                 await self.store.put(record)

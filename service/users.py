@@ -1,9 +1,9 @@
 """The use case of users who are kept: events add to a history, and a user can be forgotten.
 
 Two ways lead into the one history that is kept of a user. A history that is posted for a list is
-a statement of all that the user did: it takes the place of the kept one. Events add to what is
-there, whichever way it came. Every model reads the kept history as if it had just been posted,
-also one that was loaded after it.
+a statement of all that the user did: it takes the place of the kept one, whatever the model that
+answers can make of it. Events add to what is there, whichever way it came. Every model reads the
+kept history as if it had just been posted, also one that was loaded after it.
 """
 
 from collections.abc import Sequence

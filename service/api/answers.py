@@ -83,7 +83,7 @@ class RecommendAnswer(Answer):
     """Why the fallback answered; left out for the model."""
 
     unknown_items: list[str]
-    """Posted or excluded ids that the catalogue lacks."""
+    """Ids that the request names and the catalogue lacks; not those of a kept history."""
 
     cache: CacheOutcome
     """What the latent store had for the user; bypass: it was not asked."""

@@ -220,6 +220,22 @@ async def test_what_only_another_model_knows_is_kept_for_it(
             assert kept["items"] == whole["items"]
 
 
+async def test_a_history_that_the_answering_model_knows_nothing_of_is_kept_for_the_others(
+    running: Running, models_dir: Path
+) -> None:
+    async with running(models_dir=models_dir) as client:
+        await ask(client, user_id="u")
+        answer = await ask(client, user_id="u", history=["i30", "i31"], model="small")
+        assert (answer["reason"], answer["unknown_items"]) == ("no_known_items", ["i30", "i31"])
+        path = "/users/u/recommendations?k=5&on_unknown=error"
+        kept = (await client.get(f"{path}&model=control")).json()
+        whole = await ask(client, history=["i30", "i31"], model="control")
+        assert (kept["source"], kept["items"]) == ("model", whole["items"])
+        # What is unknown of a kept history is no fault of the request.
+        kept = (await client.get(f"{path}&model=small")).json()
+        assert (kept["reason"], kept["unknown_items"]) == ("no_known_items", [])
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OverloadedError(1)])
 async def test_a_shadow_that_breaks_takes_no_other_with_it(
     running: Running, models_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from service import checkpoint
 from service.deployment import Deployment, Loader
 from service.fleet import Fleet
 from service.inference.batcher import Batcher
-from service.latents.kept_history import NO_HISTORY, Event, KeptHistory
-from service.latents.store import UserRecord
+from service.latents.memory_store import MemoryStore
 from service.limits import Limits
 from service.recommendation import HistoryEntry, PostedHistory, Query, Recommendation
 from service.recommender import Recommender
@@ -36,37 +36,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "elsa": {"latent_dim": 16},
 }
 Tensors = Mapping[str, NDArray[np.float64]]
-
-
-class DictStore:
-    """Keeps everything, for ever."""
-
-    name = "dict"
-
-    def __init__(self) -> None:
-        self._records: dict[tuple[str, str], UserRecord] = {}
-
-    async def get(self, user_id: str, model_digest: str) -> UserRecord | None:
-        return self._records.get((user_id, model_digest))
-
-    async def put(self, record: UserRecord) -> None:
-        self._records[record.user_id, record.model_digest] = record
-
-    async def history(self, user_id: str) -> KeptHistory:
-        kept = [own.history for (user, _), own in self._records.items() if user == user_id]
-        return kept[-1] if kept else NO_HISTORY
-
-    async def append(self, user_id: str, events: Sequence[Event], limit: int) -> KeptHistory:
-        raise NotImplementedError
-
-    async def forget(self, user_id: str) -> None:
-        raise NotImplementedError
-
-    async def ping(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
 
 
 def multvae_scores(tensors: Tensors, x_I: NDArray[np.float64], _: str | None) -> NDArray[Any]:
@@ -156,7 +125,7 @@ def random_case(chance: random.Random, kept: dict[str, tuple[HistoryEntry, ...]]
         exclude_items=tuple(f"i{chance.randrange(NUM_ITEMS + 3)}" for _ in range(excluded)),
         exclude_seen=chance.random() < 0.8,
     )
-    if user_id and liked_weights(history):
+    if user_id:
         kept[user_id] = history
     return Case(query, history)
 
@@ -218,7 +187,7 @@ async def answered(bundle: Path, cases: Sequence[Case]) -> list[Recommendation]:
     recommender = Recommender(
         Fleet.of_one(Deployment.open(bundle, Loader(torch.device("cpu"), telemetry))),
         batcher,
-        DictStore(),
+        MemoryStore(100, 600, time.monotonic),
         telemetry,
         Limits(max_history=1000, max_k=1000),
     )
@@ -261,4 +230,4 @@ async def test_random_requests_get_the_lists_of_a_float64_brute_force(
         assert_case(answer, case, architecture, tensors)
     sources = [(answer.source, answer.cache) for answer in answers]
     assert {sources.count(kind) > 100 for kind in set(sources)} == {True}
-    assert len(set(sources)) == 3
+    assert len(set(sources)) == 4

@@ -61,7 +61,9 @@ class FakeStore:
 
     async def put(self, record: UserRecord) -> None:
         self._note("put")
-        self.records[record.user_id, record.model_digest] = record
+        self.records = {key: kept for key, kept in self.records.items() if key[0] != record.user_id}
+        if record.has_latent:
+            self.records[record.user_id, record.model_digest] = record
         self.histories[record.user_id] = record.history
 
     async def history(self, user_id: str) -> KeptHistory:
@@ -241,11 +243,12 @@ async def test_a_history_that_cannot_be_encoded_is_answered_by_labelled_populari
     answer = await bench.ask(*history, k=ALL, user_id="u", exclude_items=("i7",))
     assert (answer.source, answer.reason, answer.cache) == ("popularity", reason, "bypass")
     assert answer.top.item_index_K.tolist() == popular(bench, ALL, [*seen, 7])
-    assert bench.store.calls == []  # a fallback is nothing to keep
     shown = await bench.ask(*history, k=ALL, exclude_seen=False)
     assert shown.top.item_index_K.tolist() == popular(bench, ALL)
+    bench.store.calls.clear()
     with pytest.raises(EmptyHistoryError):
-        await bench.ask(*history, fallback=False)
+        await bench.ask(*history, user_id="u", fallback=False)
+    assert bench.store.calls == []  # what is refused changes nothing
 
 
 async def test_neither_history_nor_user_is_an_empty_history(bench: Bench) -> None:
@@ -274,6 +277,25 @@ async def test_a_posted_history_is_kept_for_its_user(bench: Bench) -> None:
     assert record.liked_N.tolist() == [3, 4]
     assert record.disliked_N.tolist() == [5]
     assert record.latent_D.shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("history", "kept"),
+    [
+        ((HistoryEntry("i5", 1), HistoryEntry("i6", 2), "x"), ("i5", "i6")),
+        (("x", "y"), ()),
+        ((), ()),
+    ],
+)
+async def test_a_posted_history_takes_the_place_of_the_kept_one_whatever_the_model_makes_of_it(
+    bench: Bench, history: tuple[str | HistoryEntry, ...], kept: tuple[str, ...]
+) -> None:
+    await bench.ask("i4", user_id="u")
+    answer = await bench.ask(*history, user_id="u")
+    assert answer.source == "popularity"
+    assert bench.store.histories["u"].entries.item_ids == kept
+    found = await bench.ask(history=None, user_id="u", exclude_seen=False)
+    assert (found.source, found.cache) == ("popularity", "miss")
 
 
 async def test_a_history_was_posted_when_its_request_came_however_long_the_model_took(
