@@ -16,7 +16,7 @@ from training.measurement import Figures, measure, measure_rivals
 from training.memory import peak_bytes
 from training.output import held, named_faults
 from training.posterior import posterior_record
-from training.state import STATE_FILE, EpochReport, advice, forget_states
+from training.state import STATE_FILE, EpochReport, advice, forget_states, refuse_no_state
 
 
 @final
@@ -87,7 +87,7 @@ def run_experiment(
 
     Raises:
         BadInputError: The folder cannot be written to, another run has it, there is nothing to
-            resume, or the processes have different data or settings.
+            resume, or the processes have different data or settings, or some resume.
         TrainingDivergedError: The loss or the weights are no longer finite; nothing is exported.
     """
     with held(model_dir):
@@ -120,7 +120,7 @@ def take_part(
         resume: As the first one's.
 
     Raises:
-        BadInputError: The processes have different data or settings.
+        BadInputError: The processes have different data or settings, or some resume.
         ProcessLostError: Another process has ended.
     """
     return _fitted(dataset, config, model_dir, _Nobody(), world, resume=resume)
@@ -137,6 +137,10 @@ def _fitted(
 ) -> TrainingResult:
     fingerprint = _fingerprint(dataset, config)
     world.refuse_differences(fingerprint, "the data or the settings")
+    # One that waits for a state which nobody sends would wait for ever.
+    world.refuse_differences(f"{resume:x}", "the options (--resume)")
+    if resume and world.is_first and world.size > 1:
+        refuse_no_state(model_dir)  # before the others wait for a copy of it
     with world.copied(model_dir / STATE_FILE, wanted=resume) as folder:
         return fit(config, dataset, watcher, Resumable(folder, fingerprint, resume), world)
 

@@ -139,6 +139,16 @@ def advice(directory: Path) -> str:
     return f"no state was kept: put that right, and {ANEW}"
 
 
+def refuse_no_state(directory: Path) -> None:
+    """Refuse to go on where nothing is kept.
+
+    Raises:
+        BadInputError: There is no state.
+    """
+    if not (directory / STATE_FILE).is_file():
+        raise BadInputError(f"nothing to resume: no {STATE_FILE} in {directory}; {ANEW}")
+
+
 def check_state(fingerprint: str, directory: Path) -> bool:
     """Tell whether there is a state to go on with.
 
@@ -164,9 +174,8 @@ def load_state(run: Run, fingerprint: str, directory: Path) -> None:
     Raises:
         BadInputError: There is no state, it is damaged, or it belongs to another run.
     """
+    refuse_no_state(directory)
     path = directory / STATE_FILE
-    if not path.is_file():
-        raise BadInputError(f"nothing to resume: no {STATE_FILE} in {directory}; {ANEW}")
     progress, tensors = _read(path, fingerprint)
     _refuse_misfits(run, progress, tensors, path)
     _remove(directory / STAGING)

@@ -1,22 +1,31 @@
-"""Meets the other processes that ``torchrun`` started, and ends in one line when one is lost."""
+"""Meets the other processes that ``torchrun`` started, and ends in one line when one is lost.
+
+A process that ends for a reason leaves it where the others find it: torchrun ends all that are
+left as soon as one has ended, perhaps before the one that knows why has said it.
+"""
 
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import FrameType
 from typing import Final, NoReturn
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
+from service.errors import FoldinError
 from training.distributed import Wish, World
 from training.errors import BadInputError, ProcessLostError, TrainingDivergedError
 
 # A process that ends is noticed at once, by its closed connections. This is for one that is heard
 # of no more, and has to be longer than anything that only the first process does: read the data.
 TIMEOUT: Final = timedelta(minutes=10)
+# Where in torchrun's store, which outlives the processes.
+REASON: Final = "foldin/reason"
 # Where in gloo, then what is wrong, then advice to those who build gloo.
 GLOO_ERROR: Final = re.compile(r"\[[^\]]*gloo[^\]]*\] (?P<reason>.*?)(?:\. |$)", re.MULTILINE)
 ADVICE: Final = (
@@ -30,16 +39,20 @@ def joined() -> Iterator[World]:
     """Meet the other processes that torchrun started; without torchrun be alone.
 
     Raises:
-        ProcessLostError: Another process has ended, or torchrun ends this one.
+        ProcessLostError: Another process has ended, or torchrun ends this one; with the reason of
+            the other, where it left one.
     """
     if not distributed.is_torchelastic_launched():
         yield World.alone()
         return
     with _named_losses():
-        distributed.init_process_group(_backend(), timeout=TIMEOUT)
-        world = World(distributed.get_rank(), distributed.get_world_size())
-        with _signals(world.wish), _named_process(world):
-            yield world
+        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        distributed.init_process_group(
+            _backend(), store=store, rank=rank, world_size=size, timeout=TIMEOUT
+        )
+    world = World(rank, size)
+    with _shared_reasons(store, world), _named_losses(), _signals(world.wish):
+        yield world
         distributed.destroy_process_group()
 
 
@@ -78,14 +91,30 @@ def _named_losses() -> Iterator[None]:
 
 
 @contextmanager
-def _named_process(world: World) -> Iterator[None]:
-    """Tell the errors of other processes from those of the first, which mostly are the same."""
+def _shared_reasons(store: Store, world: World) -> Iterator[None]:
+    """Leave the others the reason why this process ends; say theirs when one of them is lost."""
     try:
         yield
-    except (BadInputError, TrainingDivergedError) as error:
-        if world.is_first:
+    except ProcessLostError as error:
+        reason = _reason(store)
+        if reason is None:
+            raise
+        raise ProcessLostError(reason) from error
+    except (FoldinError, OSError) as error:
+        with suppress(RuntimeError):  # the store may be gone, too: then they hear of a loss
+            store.set(REASON, f"process {world.rank} has ended: {error}")
+        # Mostly the same as that of the first one, which needs no name.
+        if world.is_first or not isinstance(error, BadInputError | TrainingDivergedError):
             raise
         raise type(error)(f"process {world.rank}: {error}") from error
+
+
+def _reason(store: Store) -> str | None:
+    """Find what another process said when it ended; None: it was killed, or crashed."""
+    try:
+        return store.get(REASON).decode() if store.check([REASON]) else None
+    except RuntimeError:  # the machine that keeps the store is gone
+        return None
 
 
 @contextmanager

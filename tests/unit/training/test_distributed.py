@@ -4,7 +4,6 @@ One of them is the process of the tests; the other runs a scenario of this file 
 """
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from torch import distributed
+from torch._C._distributed_c10d import TCPStore
 
+from service.catalog import Catalog
 from training.config import TrainingConfig
 from training.data.datasets import Dataset
 from training.data.split import HeldOut, Split
 from training.distributed import World
 from training.errors import BadInputError, ProcessLostError, TrainingDivergedError
+from training.experiment import take_part
 from training.fitting import fit
 from training.loop import Resumable, TrainingResult, train
 from training.state import STATE_FILE, EpochReport
@@ -80,6 +82,18 @@ def split() -> Split:
     return Split("strong", rows(150), users, items, held_out(31), held_out(3))
 
 
+def whole_dataset() -> Dataset:
+    parts = split()
+    size = len(parts.item_ids)
+    popularity_I = np.bincount(parts.train.indices, minlength=size)
+    catalog = Catalog(parts.item_ids, ("",) * size, ((),) * size, popularity_I)
+    return Dataset("planted", parts, catalog, 4.0, "fingerprint", ())
+
+
+def small_config() -> TrainingConfig:
+    return TrainingConfig.of({"model": "multvae", **SHAPES["multvae"], **SMALL})
+
+
 def run(world: World, model: str, folder: Path | None = None, **settings: Any) -> TrainingResult:  # noqa: ANN401 - of a config
     resume, stop_after = settings.pop("resume", False), settings.pop("stop_after", -1)
     resumable = Resumable(folder, "run", resume) if folder else None
@@ -134,6 +148,14 @@ def diverge(world: World, folder: Path) -> object:
     return run(world, "multvae", learning_rate=1e38)
 
 
+def go_on_alone(world: World, folder: Path) -> object:
+    return take_part(whole_dataset(), small_config(), folder, world, resume=world.is_first)
+
+
+def go_on_from_nothing(world: World, folder: Path) -> object:
+    return take_part(whole_dataset(), small_config(), folder, world, resume=True)
+
+
 def vanish(world: World, folder: Path) -> object:
     del folder
     if not world.is_first:
@@ -150,17 +172,17 @@ def second(scenario: Callable[[World, Path], object], folder: Path) -> None:
 # --- the two of them -------------------------------------------------------------------------
 
 
-def environment(rank: int) -> dict[str, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def environment(rank: int, store: TCPStore) -> dict[str, str]:
+    """Give what torchrun tells a process; the store is torchrun's own and outlives both."""
     return {
         "TORCHELASTIC_RUN_ID": "test",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(store.port),
         "OMP_NUM_THREADS": "1",
     }
 
@@ -172,9 +194,10 @@ Meeting = Callable[..., Any]
 def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
     """Run a scenario here, as the process of a rank, and in another process beside it."""
     peers: list[subprocess.Popen[str]] = []
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def met(scenario: Callable[[World, Path], object], rank: int = 0) -> object:
-        known = environment(rank)
+        known = environment(rank, store)
         for name, value in known.items():
             monkeypatch.setenv(name, value)
         code = (
@@ -246,6 +269,19 @@ def test_a_loss_that_is_not_finite_ends_all_processes_and_each_says_which_it_is(
 ) -> None:
     with pytest.raises(TrainingDivergedError, match=r"^process 1: .* is no longer finite|loss is"):
         meet(diverge, rank=1)
+
+
+def test_one_process_that_goes_on_while_the_other_begins_anew_is_refused(meet: Meeting) -> None:
+    with pytest.raises(
+        BadInputError, match=r"\(--resume\) of process 1 are not those of process 0"
+    ):
+        meet(go_on_alone)
+
+
+def test_why_a_process_has_ended_is_said_by_the_others_too(meet: Meeting) -> None:
+    reason = r"^process 0 has ended: nothing to resume: .*; run without --resume to begin anew$"
+    with pytest.raises(ProcessLostError, match=reason):
+        meet(go_on_from_nothing, rank=1)
 
 
 def test_a_lost_process_is_one_line_that_says_how_to_go_on(meet: Meeting) -> None:
