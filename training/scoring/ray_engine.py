@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from training.scoring.plan import ScoringPlan
 from training.scoring.scorer import Scorer
 
 LOCAL: Final = "local"
+AUTO: Final = "auto"
+# Ray itself tries for three minutes to reach what is not there.
+REACHED_S: Final = 5.0
 # A part that is scored, and the next one.
 PARTS_AN_ACTOR: Final = 2
 
@@ -50,7 +54,8 @@ class RayEngine:
         """Write the lists of every part, and give one receipt each.
 
         Raises:
-            BadInputError: Ray is not installed, or there is no cluster at the address.
+            BadInputError: Ray is not installed, there is no cluster at the address, or no node of
+                it has room for an actor.
             ClusterError: An actor failed, and would fail again; one that is lost is no error.
         """
         with _quiet():
@@ -69,8 +74,10 @@ class RayEngine:
     def _connect(self, ray: Any) -> None:  # noqa: ANN401 - an optional package
         local = {"include_dashboard": False} if self.address == LOCAL else {}
         try:
+            if self.address not in (LOCAL, AUTO):
+                _reach(self.address)
             ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **local)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise BadInputError(f"--ray-address {self.address}: {reason}") from error
 
@@ -84,9 +91,8 @@ class RayEngine:
         context.enable_progress_bars = False  # there is ours
         context.raise_original_map_exception = True
         on_gpu = plan.device == "cuda"
-        room = ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)
-        most = max(1, int(room if on_gpu else room // plan.threads))
-        actors = min(self.actors or most, most, len(parts))
+        room = _room(ray, plan.threads, on_gpu=on_gpu)
+        actors = min(self.actors or room, room, len(parts))
         rows = [{"index": part.index, "users": part.users} for part in parts]
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             PartScorer,
@@ -134,6 +140,42 @@ class PartScorer:
         receipts = [score_part(self._scorer, part) for part in parts]
         names = [field.name for field in dataclasses.fields(Receipt)]
         return {name: np.array([getattr(one, name) for one in receipts]) for name in names}
+
+
+def _reach(address: str) -> None:
+    """Try whether anything listens at an address, as far as it is one of a host and a port.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal() and int(port) < 1 << 16:
+        socket.create_connection((host.strip("[]"), int(port)), REACHED_S).close()
+
+
+def _room(ray: Any, threads: int, *, on_gpu: bool) -> int:  # noqa: ANN401 - an optional package
+    """Count the actors that the nodes have room for, each of them on one node.
+
+    Raises:
+        BadInputError: None has room for one; Ray would wait until there is such a node.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    by_cores = [int(node.get("CPU", 0) // threads) for node in nodes]
+    if not any(by_cores):
+        most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+        raise BadInputError(
+            f"--threads {threads}: the nodes of the cluster have {most} cores at most"
+        )
+    if not on_gpu:
+        return sum(by_cores)
+    room = sum(
+        min(cores, int(node.get("GPU", 0))) for cores, node in zip(by_cores, nodes, strict=True)
+    )
+    if not room:
+        raise BadInputError(
+            f"--device cuda: no node of the cluster has a graphics card and {threads} cores"
+        )
+    return room
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The engine on Ray, as far as it goes without a cluster: a stand-in for Ray runs actors here."""
 
 import logging
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +40,8 @@ class HereRay(ModuleType):
             ActorPoolStrategy=lambda **size: size,
             from_items=self._from_items,
         )
-        self.cores = cores
+        self.cores: tuple[float, ...] = (cores,)
+        self.cards = 2.0
         self.begun: list[Mapping[str, Any]] = []
         self.pool: dict[str, Any] = {}
         self.fails: Exception | None = None
@@ -56,8 +58,11 @@ class HereRay(ModuleType):
     def shutdown(self) -> None:
         self.ended += 1
 
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": float(self.cores), "GPU": 2.0}
+    def nodes(self) -> list[dict[str, Any]]:
+        alive = [
+            {"Alive": True, "Resources": {"CPU": cores, "GPU": self.cards}} for cores in self.cores
+        ]
+        return [*alive, {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 99.0}}]
 
     def _from_items(self, rows: Sequence[dict[str, int]], override_num_blocks: int) -> Any:  # noqa: ANN401 - a data set
         assert override_num_blocks == len(rows)
@@ -116,7 +121,6 @@ def vars_of(receipt: Receipt) -> list[object]:
     [
         (RayEngine(), {}, (4, 1, None)),
         (RayEngine(), {"threads": 2}, (2, 2, None)),
-        (RayEngine(), {"threads": 64}, (1, 64, None)),
         (RayEngine(actors=3), {}, (3, 1, None)),
         (RayEngine(actors=99), {}, (4, 1, None)),
     ],
@@ -135,6 +139,30 @@ def test_there_are_as_many_actors_as_the_cores_have_room_for(
     pool = ray.pool
     assert (pool["compute"]["max_size"], pool["num_cpus"], pool.get("num_gpus")) == expected
     assert pool["compute"]["min_size"] == 1
+
+
+@pytest.mark.parametrize("cores", [(3.0,), (3.0, 2.0, 3.0), ()])
+def test_an_actor_that_no_node_can_hold_is_refused_and_not_waited_for(
+    cores: tuple[float, ...], ray: HereRay, parts: list[Part]
+) -> None:
+    ray.cores = cores
+    line = f"--threads 4: the nodes of the cluster have {max(cores, default=0):g} cores at most"
+    with pytest.raises(BadInputError, match=line):
+        list(RayEngine()(parts, ScoringPlan(Path("unread"), threads=4)))
+    assert ray.ended == 1
+
+
+def test_what_is_left_of_each_node_is_no_room(ray: HereRay, parts: list[Part]) -> None:
+    ray.cores, ray.fails = (3.0, 3.0, 1.0), RayError("stop here")
+    with pytest.raises(ClusterError):
+        list(RayEngine()(parts, ScoringPlan(Path("unread"), threads=2)))
+    assert ray.pool["compute"]["max_size"] == 2
+
+
+def test_a_graphics_card_that_no_node_has_is_refused(ray: HereRay, parts: list[Part]) -> None:
+    ray.cards = 0.0
+    with pytest.raises(BadInputError, match="--device cuda: no node"):
+        list(RayEngine()(parts, ScoringPlan(Path("unread"), device="cuda")))
 
 
 def test_an_actor_on_a_gpu_has_one_to_itself(
@@ -181,6 +209,19 @@ def test_an_address_without_a_cluster_is_bad_input(
     with pytest.raises(BadInputError, match=r"--ray-address nowhere: no cluster there$"):
         list(RayEngine("nowhere")(parts, plan))
     assert not ray.begun
+
+
+def test_an_address_where_nothing_listens_is_refused_before_ray_tries_for_minutes(
+    ray: HereRay, parts: list[Part], plan: ScoringPlan
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(BadInputError, match=f"--ray-address {address}: .*refused"):
+            list(RayEngine(address)(parts, plan))
+        assert not ray.begun
+        taken.listen()
+        assert len(list(RayEngine(address)(parts, plan))) == len(parts)
 
 
 def test_a_local_cluster_has_no_dashboard_and_another_keeps_its_own(
