@@ -51,7 +51,7 @@ def users_of_a_log(
     whole_log = pl.concat(_alike(files)).with_columns(
         (pl.col("user_id").hash() % num_buckets).alias("bucket")
     )
-    with naming(files[0].path if len(files) == 1 else files[0].path.parent):
+    with naming(*(file.path for file in files)):
         whole_log.sink_parquet(
             pl.PartitionBy(spread, key="bucket", include_key=False),
             compression="lz4",

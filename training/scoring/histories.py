@@ -93,7 +93,8 @@ def _columns_of(frame: pl.DataFrame, place: Place) -> dict[str, pl.Expr]:
         raise place.error("history", f"its entries have no item_id, but {', '.join(kind_of)}")
     place.refuse_no_ids("history", kind_of["item_id"])
     for name in NUMBERS:
-        place.refuse_no_numbers("history", kind_of.get(name, pl.Null))
+        kind_of_name = kind_of.get(name, pl.Null)
+        place.refuse_no_numbers("history", kind_of_name, f"{name!r} of its entries")
     return {
         name: column.list.eval(pl.element().struct.field(name)).cast(SCHEMA[ours])
         for name, ours in LIST_OF.items()

@@ -2,8 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, final
@@ -105,8 +105,7 @@ def score_users(
     facts = {"model": manifest.name, "version": version, "digest": digest, "k": str(plan.k)}
     if users.source.exists() and users.out.exists() and users.out.samefile(users.source):
         raise BadInputError(f"--out {users.out} is the file of the users; name another one")
-    with _folder_beside(users.out) as name:
-        folder = Path(name)
+    with _folder_beside(users.out) as folder:
         started_s = clock()
         parts = _read(users, folder, watcher)
         read_s = clock()
@@ -134,14 +133,26 @@ def _first_page(bundle: Path) -> tuple[Manifest, str]:
     return Manifest.from_json(content), digest_of(content)
 
 
-def _folder_beside(out: Path) -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def _folder_beside(out: Path) -> Iterator[Path]:
+    """Make a folder beside a file to be; of the folders above it, those that stay empty go too."""
     if out.is_dir():
         raise BadInputError(f"--out {out} is a folder; name a file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # What a process that is about to die writes there yet must not hide why all this ends.
-    return tempfile.TemporaryDirectory(
-        prefix=f".{out.name}.", dir=out.parent.absolute(), ignore_cleanup_errors=True
-    )
+    new = [folder for folder in out.absolute().parents if not folder.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInputError(f"--out {out}: {error.filename} is a file and no folder") from error
+    try:
+        # What a process that is about to die writes there yet must not hide why all this ends.
+        with tempfile.TemporaryDirectory(
+            prefix=f".{out.name}.", dir=out.parent.absolute(), ignore_cleanup_errors=True
+        ) as name:
+            yield Path(name)
+    finally:
+        for folder in new:
+            with suppress(OSError):  # it has the file
+                folder.rmdir()
 
 
 def _read(users: Users, folder: Path, watcher: Watcher) -> Sequence[Part]:

@@ -1,7 +1,7 @@
 """The files with the users to score: which form they have, and a lazy look into each."""
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,16 @@ from typing import Final, Self, final
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from training.data.tables import FORMATS, JSON_LINES, PARQUET, SEPARATORS, find_files
+from training.data.tables import (
+    FORMATS,
+    JSON_LINES,
+    PARQUET,
+    SEPARATORS,
+    Wanted,
+    find_files,
+    read_parts,
+)
+from training.data.watched_file import ignore_bytes
 from training.errors import BadInputError
 
 LOG_COLUMNS: Final = ("user_id", "item_id", "rating", "weight")
@@ -46,15 +55,8 @@ class SourceFile:
             lazy = _scan(path)
             present = lazy.collect_schema().names()
         names = {ours: renamed.get(ours, ours) for ours in KNOWN}
-        missing = [ours for ours in renamed if names[ours] not in present]
-        is_log = names["item_id"] in present
-        if names["user_id"] not in present or missing or is_log == (names["history"] in present):
-            wanted = ", ".join(dict.fromkeys(["user_id", *missing]))
-            raise BadInputError(
-                f"{path}: {wanted} and either item_id, of a log, or history, a list, are wanted; "
-                f"there are: {', '.join(present)}; say which is which with --columns {wanted}=NAME"
-            )
-        ours = LOG_COLUMNS if is_log else ROW_COLUMNS
+        _refuse_columns(path, present, names, ["user_id", *renamed])
+        ours = LOG_COLUMNS if names["item_id"] in present else ROW_COLUMNS
         name_of = {name: names[name] for name in ours if names[name] in present}
         frame = lazy.select(pl.col(name).alias(ours) for ours, name in name_of.items())
         return cls(path, frame, name_of)
@@ -87,9 +89,31 @@ def open_source(source: Path, renamed: Mapping[str, str]) -> list[SourceFile]:
     return files
 
 
+def _refuse_columns(
+    path: Path, present: Sequence[str], names: Mapping[str, str], required: Sequence[str]
+) -> None:
+    """Refuse a file that is neither a log nor one row a user, or is both."""
+    forms = [ours for ours in ("item_id", "history") if names[ours] in present]
+    if len(forms) > 1:
+        raise BadInputError(
+            f"{path}: it has a column {names['item_id']!r}, as a log, and {names['history']!r}, as "
+            "one row a user: leave one of them out"
+        )
+    lacking = [ours for ours in dict.fromkeys(required) if names[ours] not in present]
+    said = [repr(names[ours]) for ours in lacking]
+    if not forms and not {"item_id", "history"}.intersection(lacking):
+        said.append("'item_id' (of a log) or 'history' (a list)")
+        lacking.append("item_id")
+    if lacking:
+        raise BadInputError(
+            f"{path}: no column {' and no '.join(said)}; there are: {', '.join(present)}; say "
+            f"which is which with --columns {','.join(f'{ours}=NAME' for ours in lacking)}"
+        )
+
+
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name the file in what is wrong with it.
+def naming(*paths: Path) -> Iterator[None]:
+    """Name the file in what is wrong with it, and the row where that can be found out.
 
     Raises:
         BadInputError: It cannot be read.
@@ -97,8 +121,22 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (PolarsError, PanicException) as error:
+        for path in paths:
+            _look_again(path)
         reason = str(error).partition("\n")[0]
-        raise BadInputError(f"{path}: cannot be read: {reason}") from error
+        name = paths[0] if len(paths) == 1 else paths[0].parent
+        raise BadInputError(f"{name}: cannot be read: {reason}") from error
+
+
+def _look_again(path: Path) -> None:
+    """Read a file as for training, slower than a lazy look, which tells what is wrong and where.
+
+    Raises:
+        BadInputError: Something is wrong with the file itself.
+    """
+    if not path.name.lower().endswith(PARQUET):  # of which Polars tells as much
+        for _ in read_parts(path, Wanted(()), ignore_bytes):
+            pass
 
 
 def _scan(path: Path) -> pl.LazyFrame:
@@ -108,6 +146,9 @@ def _scan(path: Path) -> pl.LazyFrame:
     if name.endswith(PARQUET):
         return pl.scan_parquet(path, glob=False, hive_partitioning=False)
     if name.endswith(JSON_LINES):
+        with path.open("rb") as file:
+            if not any(line.strip() for line in file):
+                raise BadInputError(f"{path}: the file has nothing but blank lines")
         # A column may begin in the last line: all are looked at before the first is read.
         return pl.scan_ndjson(glob.escape(str(path)), infer_schema_length=None)
     for form, separator in SEPARATORS.items():

@@ -55,14 +55,14 @@ class Place:
         if not (is_text or kind.is_integer()):
             raise self.error(column, f"ids are text or integers, this column holds {kind}")
 
-    def refuse_no_numbers(self, column: str, kind: Kind) -> None:
-        """Refuse a column whose type is not that of numbers.
+    def refuse_no_numbers(self, column: str, kind: Kind, what: str = "this column") -> None:
+        """Refuse a column, or what of it is named, whose type is not that of numbers.
 
         Raises:
             BadInputError: It holds something else.
         """
         if not (kind.is_numeric() or kind == pl.Null):
-            raise self.error(column, f"numbers are wanted, this column holds {kind}")
+            raise self.error(column, f"numbers are wanted, {what} holds {kind}")
 
 
 @final

@@ -115,6 +115,8 @@ def refuse_unwritable(out: Path, json: Path | None) -> None:
         raise BadInputError(f"--json {json} is a folder; name a file")
     for path in (out, json):
         there = next((p for p in (path, *path.parents) if p.exists()), None) if path else None
+        if there is not None and there != path and not there.is_dir():
+            raise BadInputError(f"{path}: {there} is a file and no folder")
         if there is not None and not os.access(there, os.W_OK):
             raise BadInputError(f"{path}: {there} cannot be written to")
 

@@ -1,5 +1,8 @@
 """``foldin score``: histories of any number of users in, a Parquet file of their lists out."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +12,7 @@ import typer
 
 from service.checkpoint import resolve
 from service.retrieval_mode import RetrievalMode
+from training.errors import BadInputError
 from training.scoring.engine import Engine, score_here
 from training.scoring.plan import BATCH_SIZE, ScoringPlan
 from training.scoring.progress import ScoringProgress
@@ -20,6 +24,7 @@ from training.verbs.options import (
     JsonOption,
     console,
     data_options,
+    refuse_unwritable,
     write_json,
 )
 
@@ -50,8 +55,9 @@ def score(
         Literal["local", "ray"], typer.Option(help="This process, or a cluster.")
     ] = "local",
     ray_address: Annotated[
-        str, typer.Option(help="Cluster: 'auto' (this node's), HOST:PORT, or 'local' (a new one).")
-    ] = LOCAL,
+        str | None,
+        typer.Option(help="Cluster: 'auto' (this node's), HOST:PORT, 'local' (a new one). [local]"),
+    ] = None,
     actors: Annotated[
         int | None, typer.Option(min=1, help="Processes on Ray. [all that its cores hold]")
     ] = None,
@@ -60,8 +66,9 @@ def score(
     """Score users in bulk: each gets the list that the service answers for the same history.
 
     USERS is one row a user (user_id, history: a list of item ids, or of objects with item_id,
-    rating, weight), or a log (user_id, item_id, and perhaps rating, weight), whose rows need no
-    order: they are brought together on the disk, in a folder beside OUT.
+    rating, weight; a user in two rows gets two lists), or a log (user_id, item_id, and perhaps
+    rating, weight), whose rows need no order: they are brought together on the disk, in a folder
+    beside OUT.
 
     OUT has a row a user, in the order of their first rows: user_id, item_ids, scores, source
     (model or popularity), reason (empty_history, no_known_items, no_liked_items; null for the
@@ -79,12 +86,43 @@ def score(
         keep_seen=keep_seen,
     )
     renamed = data_options(None, columns, "strong", None).columns
-    chosen: Engine = score_here if engine == "local" else RayEngine(ray_address, actors)
-    with ScoringProgress(console) as progress:
+    refuse_unwritable(out.parent, json)
+    _refuse_overwriting(json, users, out)
+    chosen = _chosen(engine, ray_address, actors)
+    with _ended_by_sigterm(), ScoringProgress(console) as progress:
         scored = score_users(Users(users, out, renamed), plan, chosen, progress)
     _tell(scored, out)
     if json:
         write_json(json, {**asdict(scored), "engine": engine, "k": k, "out": str(out)})
+
+
+def _chosen(engine: str, ray_address: str | None, actors: int | None) -> Engine:
+    if engine == "ray":
+        return RayEngine(ray_address or LOCAL, actors)
+    if ray_address is not None or actors is not None:
+        raise BadInputError(
+            "--ray-address and --actors are for --engine ray, which is not asked for"
+        )
+    return score_here
+
+
+def _refuse_overwriting(json: Path | None, users: Path, out: Path) -> None:
+    """Refuse a record in place of the lists or of the users."""
+    if json is None:
+        return
+    for name, path in (("USERS", users), ("--out", out)):
+        if json.resolve() == path.resolve():
+            raise BadInputError(f"--json {json} is the file of {name}; name another one")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End as on Ctrl-C when somebody ends the process: no folder stays beside the lists."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell(scored: Scored, out: Path) -> None:

@@ -112,11 +112,27 @@ def test_a_log_with_no_row_gives_no_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("a.csv", "user,item\n1,2\n", "user_id and either item_id, of a log, or history"),
-        ("a.csv", "user_id\n1\n", "there are: user_id"),
-        ("a.jsonl", '{"user_id": 1, "item_id": 2, "history": [1]}\n', "either item_id"),
-        ("a.csv", "t,user_id,item_id\na,1,2\nb,c,1,2\n", "a.csv: cannot be read"),
-        ("a.jsonl", '{"user_id": 1, "history": [1]}\n{"user_id": 2, "hi\n', "cannot be read"),
+        ("a.csv", "user,item\n1,2\n", "no column 'user_id' and no 'item_id' (of a log) or "),
+        (
+            "a.csv",
+            "user,item\n1,2\n",
+            "user, item; say which is which with --columns user_id=NAME,",
+        ),
+        ("a.csv", "user_id\n1\n", "a.csv: no column 'item_id' (of a log) or 'history' (a list); "),
+        ("a.jsonl", '{"user_id": 1, "item_id": 2, "history": [1]}\n', "leave one of them out"),
+        (
+            "a.csv",
+            "t,user_id,item_id\na,1,2\nb,c,1,2\n",
+            "a.csv: data row 2 (counted from 1) has 4",
+        ),
+        ("a.jsonl", '{"user_id": 1, "history": [1]}\n{"user_id": 2, "hi\n', "data row 2 (counted"),
+        ("a.jsonl", "not json\n", "data row 1 (counted from 1) is no JSON"),
+        ("a.jsonl", "\n \n", "nothing but blank lines"),
+        (
+            "a.jsonl",
+            '{"user_id": 1, "history": [{"item_id": 1, "rating": "x"}]}\n',
+            "'history': numbers are wanted, 'rating' of its entries holds",
+        ),
         ("a.parquet", "PAR1", "a.parquet: cannot be read"),
         ("a.csv", "", "the file is empty"),
         ("a.xlsx", "x", "unknown kind of file"),
@@ -138,7 +154,7 @@ def test_a_name_in_columns_that_means_nothing_is_refused(tmp_path: Path) -> None
     (tmp_path / "a.csv").write_text("user_id,item_id\n1,2\n")
     with pytest.raises(BadInputError, match="'title' is no column"):
         read_users(tmp_path / "a.csv", {"title": "t"}, tmp_path)
-    with pytest.raises(BadInputError, match="rating and either"):
+    with pytest.raises(BadInputError, match=r"no column 'stars'; .* --columns rating=NAME$"):
         read_users(tmp_path / "a.csv", {"rating": "stars"}, tmp_path)
 
 

@@ -136,9 +136,27 @@ def test_no_users_are_an_error_and_no_empty_file(
     users: Users, plan: ScoringPlan, watched: Watched
 ) -> None:
     users.source.write_text("user_id,item_id\n")
+    users.out.parent.mkdir()
     with pytest.raises(BadInputError, match="there are no users"):
         score_users(users, plan, score_here, watched)
     assert left_in(users.out.parent) == []
+
+
+def test_folders_that_were_made_for_a_run_that_fails_go_with_it(
+    users: Users, plan: ScoringPlan, watched: Watched, tmp_path: Path
+) -> None:
+    users.source.unlink()
+    with pytest.raises(BadInputError, match="no such file"):
+        score_users(replace(users, out=tmp_path / "a" / "b" / "l"), plan, score_here, watched)
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("below", ["l.parquet", "a/b/l.parquet"])
+def test_a_file_in_place_of_the_folder_is_bad_input(
+    below: str, users: Users, plan: ScoringPlan, watched: Watched
+) -> None:
+    with pytest.raises(BadInputError, match=r"--out .*log\.csv.* is a file and no folder"):
+        score_users(replace(users, out=users.source / below), plan, score_here, watched)
 
 
 def test_a_folder_is_no_file_to_write(users: Users, plan: ScoringPlan, watched: Watched) -> None:

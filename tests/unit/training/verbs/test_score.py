@@ -1,6 +1,7 @@
 """``foldin score``: from the command line to the file, with errors in one line."""
 
 import json
+import signal
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from training.cli import app
+from training.errors import BadInputError
 from training.scoring.engine import Receipt, score_here
 from training.scoring.parts import Part
 from training.scoring.plan import ScoringPlan
@@ -63,6 +65,47 @@ def test_the_engine_on_ray_is_told_where_and_how_many(
     done = score(folder, "--engine", "ray", "--ray-address", "auto", "--actors", "3")
     assert done.exit_code == 0, done.output
     assert engines == [RayEngine("auto", 3)]
+
+
+def test_a_record_that_cannot_be_written_is_refused_before_anything_is_scored(
+    folder: Path,
+) -> None:
+    (folder / "taken").mkdir()
+    (folder / "file").touch()
+    for name, problem in (
+        ("l.parquet", "is the file of --out"),
+        ("taken/../users.parquet", "is the file of USERS"),
+        ("taken", "is a folder"),
+        ("file/r.json", "is a file"),
+    ):
+        done = score(folder, "--json", str(folder / name))
+        assert isinstance(done.exception, BadInputError)
+        assert problem in str(done.exception)
+        assert not (folder / "l.parquet").exists()
+    assert pl.read_parquet(folder / "users.parquet").height == 3
+
+
+@pytest.mark.parametrize("option", [("--ray-address", "auto"), ("--actors", "2")])
+def test_options_on_ray_mean_nothing_to_another_engine(
+    option: tuple[str, str], folder: Path
+) -> None:
+    done = score(folder, *option)
+    assert isinstance(done.exception, BadInputError)
+    assert "are for --engine ray" in str(done.exception)
+
+
+def test_a_run_that_somebody_ends_leaves_nothing_behind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_parts: Sequence[Part], _plan: ScoringPlan) -> Generator[Receipt, None, None]:
+        signal.raise_signal(signal.SIGTERM)
+        yield from ()
+
+    monkeypatch.setattr("training.verbs.score.score_here", ended)
+    before, left = signal.getsignal(signal.SIGTERM), sorted(folder.iterdir())
+    assert score(folder).exit_code == 130  # as of Ctrl-C, of which the command makes 1
+    assert sorted(folder.iterdir()) == left
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
