@@ -10,6 +10,7 @@ MISSING: Final = "the cell is empty; fill it in or leave the row out"
 # What other tools write where a number is missing; a name can be one of these, a number cannot.
 NOT_A_NUMBER: Final = frozenset({"nan", "inf", "-inf", "infinity", "-infinity", "none", "null"})
 NO_DATE: Final = "{value} is no ISO 8601 time"
+TOO_LATE: Final = "{value} is no time: a number of 64 bits with a sign does not hold it"
 ODD_ID: Final = "{value} is no id, all others are numbers; fill it in or leave the row out"
 TEXT_TYPES: Final = (pl.String, pl.Categorical, pl.Enum)
 
@@ -74,12 +75,17 @@ def number_column(table: Table, column: str) -> pl.Series:
 
 @final
 class TimeReader:
-    """The times of one file, part by part: numbers as they are, dates as microseconds.
+    """The times of a log, part by part: numbers as they are, dates as microseconds.
 
-    All are numbers or all are dates, in one way of writing them.
+    All are numbers or all are dates; those of one file are written in one way.
     """
 
     def __init__(self) -> None:
+        self._first_kind: tuple[str, str] | None = None  # and the file with it
+        self.begin_file()
+
+    def begin_file(self) -> None:
+        """Go on with another file."""
         self._first_date: pl.Series | None = None  # one value; none as long as there is none
         self._first_number: Table | None = None  # one row
 
@@ -91,13 +97,30 @@ class TimeReader:
 
         Raises:
             BadInputError: A value is missing, or neither a number nor an ISO 8601 time, or it is
-                the one where the file began with the other.
+                the one where the log began with the other.
         """
         raw = table.frame[column]
         if raw.dtype.is_integer() or raw.dtype in (pl.Datetime, pl.Date):
             table.refuse_where(raw.is_null(), column, MISSING)
-            return raw.cast(pl.Int64) if raw.dtype.is_integer() else raw.dt.epoch("us")
-        return self._read_text(table, column) if _is_text(raw) else number_column(table, column)
+            times = _whole(table, column) if raw.dtype.is_integer() else raw.dt.epoch("us")
+        else:
+            is_text = _is_text(raw)
+            times = self._read_text(table, column) if is_text else number_column(table, column)
+        if table.frame.height:
+            are_dates = raw.dtype.is_temporal() or self._first_date is not None
+            self._refuse_other_kind(table, column, "dates" if are_dates else "numbers")
+        return times
+
+    def _refuse_other_kind(self, table: Table, column: str, kind: str) -> None:
+        if self._first_kind is None:
+            self._first_kind = (kind, str(table.path))
+        first_kind, path = self._first_kind
+        if kind != first_kind:
+            raise table.error(
+                f"mixed types: {kind} in one file, {first_kind} in the other ({path}); "
+                "write them alike",
+                column,
+            )
 
     def _read_text(self, table: Table, column: str) -> pl.Series:
         text = _trimmed(table.frame[column])
@@ -124,6 +147,12 @@ class TimeReader:
             time_unit="us", time_zone="UTC", strict=False
         )
         return read.slice(len(first))
+
+
+def _whole(table: Table, column: str) -> pl.Series:
+    whole = table.frame[column].cast(pl.Int64, strict=False)
+    table.refuse_where(whole.is_null(), column, TOO_LATE)
+    return whole
 
 
 def _first_row(table: Table) -> Table:

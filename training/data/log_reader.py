@@ -110,7 +110,7 @@ class _Reading:
 
     def begin_file(self) -> None:
         """Go on with another file."""
-        self._times = TimeReader()
+        self._times.begin_file()
         self._starts.append(self.num_rows)
 
     def add(self, part: Table) -> None:

@@ -126,11 +126,14 @@ def test_times_are_numbers_or_dates(values: list[Any], expected: list[float]) ->
         (["3", None], "the cell is empty"),
         ([date(1970, 1, 1), None], "the cell is empty"),
         ([3.0, float("nan")], "nan is no finite number"),
+        (pl.Series([3, 2**63], dtype=pl.UInt64), "9223372036854775808 is no time: a number of 64"),
         (["3", "noon"], "'noon' is no number"),
         (["1970-01-01", "noon"], "'noon' is no ISO 8601 time"),
     ],
 )
-def test_a_value_that_is_no_time_is_named_by_row(values: list[Any], problem: str) -> None:
+def test_a_value_that_is_no_time_is_named_by_row(
+    values: list[Any] | pl.Series, problem: str
+) -> None:
     with pytest.raises(BadInputError, match=rf"data row 2 \(counted from 1\), .*: {problem}"):
         TimeReader().read(table_of(values), "ours")
 

@@ -1,4 +1,5 @@
 import tempfile
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -153,6 +154,40 @@ def test_files_of_one_log_must_have_the_same_type_of_ids(tmp_path: Path) -> None
     pl.DataFrame({"user_id": ["007"], "item_id": [1]}).write_parquet(tmp_path / "b.parquet")
     with pytest.raises(BadInputError, match=r"b\.parquet: column 'user_id': mixed types: integers"):
         read_log(tmp_path, {})
+
+
+DATES = pl.Series([datetime(2020, 1, 1, tzinfo=UTC)])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kinds"),
+    [
+        (pl.Series(["2020-01-01"]), pl.Series(["1700000000"]), ("numbers", "dates")),
+        (pl.Series(["1700000000.5"]), pl.Series(["2020-01-01"]), ("dates", "numbers")),
+        (DATES, pl.Series([1_700_000_000]), ("numbers", "dates")),
+        (pl.Series([1.5]), DATES.dt.date(), ("dates", "numbers")),
+    ],
+)
+def test_files_of_one_log_must_tell_time_in_one_way(
+    tmp_path: Path, first: pl.Series, second: pl.Series, kinds: tuple[str, str]
+) -> None:
+    rows = pl.DataFrame({"user_id": [7], "item_id": [1]})
+    rows.with_columns(timestamp=first).write_parquet(tmp_path / "a.parquet")
+    rows.with_columns(timestamp=second).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(BadInputError) as refusal:
+        read_log(tmp_path, {})
+    assert str(refusal.value) == (
+        f"{tmp_path / 'b.parquet'}: column 'timestamp': mixed types: {kinds[0]} in one file, "
+        f"{kinds[1]} in the other ({tmp_path / 'a.parquet'}); write them alike"
+    )
+
+
+def test_files_of_one_log_may_write_their_dates_differently(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,item_id,timestamp\n1,2,1970-01-01\n")
+    (tmp_path / "b.csv").write_text("user_id,item_id,timestamp\n")
+    (tmp_path / "c.csv").write_text("user_id,item_id,timestamp\n1,4,1970-01-01T00:00:01Z\n")
+    log = read_log(tmp_path / "*.csv", {})
+    assert log.values["timestamp"].tolist() == [0, 1_000_000]
 
 
 def test_a_folder_of_parquet_files_is_one_log(tmp_path: Path) -> None:
