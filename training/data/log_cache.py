@@ -8,7 +8,8 @@ the columns asked for and the versions of all that reads (the key), and the sha2
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Final, final
@@ -24,8 +25,10 @@ from training.data.tables import find_files, form_of
 from training.data.watched_file import watch_whole
 from training.memory import told
 
-FORMAT: Final = 1  # of the files of the cache, and of what reading makes of a log
+FORMAT: Final = 2  # of the files of the cache, and of what reading makes of a log
 ENDING: Final = ".foldinlog"
+PART: Final = ".part"  # comes behind it while a file is written
+WRITING_S: Final = 3600  # a write takes seconds: what stood still for so long nobody goes on with
 DIGEST_BYTES: Final = 32
 BLOCK_BYTES: Final = 1 << 20
 # A smaller log is read in less than a second: the cache would be more trouble than it saves.
@@ -75,8 +78,13 @@ class LogCache:
             except (OSError, ValueError, EOFError) as error:
                 notes.append(f"the cache is damaged, the files are read again: {path}: {error}")
         digest = hashlib.sha256()
+        before = _states(paths)
         log = read_log(source, columns, watcher, digest.update)
-        notes.append(self._keep(log, self._path(key, digest.hexdigest())))
+        if _states(paths) == before:
+            notes.append(self._keep(log, self._path(key, digest.hexdigest())))
+        else:
+            # Some forms are read twice, for the digest and for the rows: they may differ now.
+            notes.append("not cached: the files changed while they were read")
         return log, tuple(notes)
 
     def _path(self, key: str, digest: str) -> Path:
@@ -95,14 +103,26 @@ class LogCache:
         return f"cached for the next time: {path}"
 
     def _trim(self, newest: Path) -> None:
-        """Remove what was used longest ago, and what a killed process left half written."""
-        files = [path for path in self._folder.glob(f"*{ENDING}*") if path != newest]
-        used = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in files)
-        total = newest.stat().st_size + sum(size for _, size, _ in used)
-        for _, size, path in used:
-            if total > self._max_cache_bytes:
+        """Remove what was used longest ago, and what a killed process left half written.
+
+        Others may do so at the same time: what is gone is gone. What they still write stays.
+        """
+        used = sorted(_used(self._folder.glob(f"*{ENDING}*")))
+        total = sum(size for _, size, _ in used)
+        now = used[-1][0] if used else 0.0
+        for last_use, size, path in used:
+            is_being_written = path.suffix == PART and now - last_use < WRITING_S
+            if total > self._max_cache_bytes and path != newest and not is_being_written:
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def _used(paths: Iterable[Path]) -> Iterator[tuple[float, int, Path]]:
+    """Give when each file was used last, and its size, as long as it is there."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            state = path.stat()
+            yield state.st_mtime, state.st_size, path
 
 
 def _key(paths: Sequence[Path], columns: Mapping[str, str]) -> str:
@@ -119,6 +139,19 @@ def _digest(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+def _states(paths: Sequence[Path]) -> list[tuple[int, ...] | None]:
+    """Give what changes with the content of each file; None for one that is gone."""
+    return [_state(path) for path in paths]
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        now = path.stat()
+    except OSError:
+        return None
+    return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
 def _columns(log: InteractionLog) -> Iterator[NDArray[Any]]:
     """Give a log as plain arrays: what there is as JSON, ids as JSON, and the numbers."""
     facts = {"values": list(log.values), "merged_duplicates": log.merged_duplicates}
@@ -132,7 +165,7 @@ def _columns(log: InteractionLog) -> Iterator[NDArray[Any]]:
 def _save(log: InteractionLog, path: Path) -> None:
     """Write under another name and rename: there is the whole file or none."""
     with tempfile.NamedTemporaryFile(
-        dir=path.parent, suffix=f"{ENDING}.part", delete=False
+        dir=path.parent, suffix=f"{ENDING}{PART}", delete=False
     ) as part:
         try:
             digested = _Digested(part.write)
@@ -177,7 +210,8 @@ def _load(path: Path) -> InteractionLog:
             values={name: _array(file) for name in facts["values"]},
             merged_duplicates=facts["merged_duplicates"],
         )
-    os.utime(path)  # the last use, for who must go
+    with suppress(OSError):  # a cache that cannot be written to is as good to read
+        os.utime(path)  # the last use, for who must go
     return log
 
 

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import hashlib
 import os
@@ -11,10 +12,11 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from training.data import log_cache
+from training.data import log_cache, tables
 from training.data.interactions import InteractionLog
 from training.data.log_cache import LogCache
 from training.data.log_reader import read_log
+from training.data.watched_file import OnBytes
 from training.errors import BadInputError
 
 Read = Callable[..., tuple[InteractionLog, tuple[str, ...]]]
@@ -229,6 +231,80 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path, folder: Path) -> N
     assert cache.read(sources[0], {})[1][0].startswith("read")
     assert cache.read(sources[1], {})[1][0].startswith("cached")
     assert (folder / "of somebody else").exists()
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.jsonl"])
+def test_a_file_that_is_replaced_while_it_is_read_is_not_cached(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source, other = tmp_path / name, tmp_path / f"other-{name}"
+    for path, item_id in ((source, "old"), (other, "new")):
+        frame = pl.DataFrame({"user_id": ["u"], "item_id": [item_id]})
+        frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_ndjson(path)
+    digested = tables.watch_whole
+
+    def replace_once_digested(path: Path, on_bytes: OnBytes) -> None:
+        digested(path, on_bytes)
+        other.replace(path)
+
+    before = source.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "watch_whole", replace_once_digested)
+        _, told = LogCache(folder, 1).read(source, {})
+    assert told == ("not cached: the files changed while they were read",)
+    source.write_bytes(before)
+    assert LogCache(folder, 1).read(source, {})[0].item_ids.to_list() == ["old"]
+
+
+def test_a_file_that_is_gone_once_it_is_read_is_not_cached(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_remove(*arguments: Any) -> InteractionLog:  # noqa: ANN401 - those of read_log
+        log = read_log(*arguments)
+        source.unlink()
+        return log
+
+    monkeypatch.setattr(log_cache, "read_log", read_and_remove)
+    log, told = LogCache(folder, 1).read(source, {})
+    assert (len(log), told) == (3, ("not cached: the files changed while they were read",))
+
+
+def test_a_cache_that_can_only_be_read_is_read(
+    folder: Path, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    read()
+    (path,) = files_in(folder)
+    monkeypatch.setattr(os, "utime", refuse)
+    assert read()[1] == (f"read from the cache: {path}",)
+
+
+def test_another_trainer_may_remove_what_is_being_counted(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob = Path.glob
+
+    def glob_what_is_gone(self: Path, pattern: str) -> list[Path]:
+        return [*glob(self, pattern), self / f"gone{log_cache.ENDING}"]
+
+    monkeypatch.setattr(Path, "glob", glob_what_is_gone)
+    assert LogCache(folder, 1).read(source, {})[1][0].startswith("cached for the next time")
+
+
+def test_what_another_trainer_writes_is_left_to_it(source: Path, folder: Path, read: Read) -> None:
+    read()
+    (path,) = files_in(folder)
+    size = path.stat().st_size
+    path.unlink()
+    written, killed = (folder / f"{name}{log_cache.ENDING}.part" for name in ("a", "b"))
+    for part in (written, killed):
+        part.write_bytes(b"x" * size)
+    two_hours_ago = written.stat().st_mtime - 7200
+    os.utime(killed, (two_hours_ago, two_hours_ago))
+    assert LogCache(folder, 1, max_cache_bytes=size).read(source, {})[1][0].startswith("cached")
+    assert files_in(folder) == sorted([path, written])
 
 
 def test_several_files_and_packed_ones_are_cached_too(tmp_path: Path, folder: Path) -> None:
