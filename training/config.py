@@ -4,7 +4,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Any, Final, Literal, Self, final
 
 import orjson
 from pydantic import (
@@ -20,6 +20,10 @@ from pydantic import (
 from service.autoencoders import ARCHITECTURES
 from training.errors import BadInputError, first_fault
 from training.unread_settings import refuse_unread
+
+# A draw and its weight take 24 bytes and more beside the scores: so many take 240 MB, and stand
+# for as many items as Foldin is planned for. More is a slip of the finger, or wants all items.
+MAX_NEGATIVES: Final = 10_000_000
 
 
 @final
@@ -43,7 +47,7 @@ class TrainingConfig(BaseModel):
     unobserved_weight: float = Field(1.0, ge=0)
     """Weight of an absent item's square beside the 1 of an observed one (squared loss)."""
 
-    negatives: int = Field(0, ge=0)
+    negatives: int = Field(0, ge=0, le=MAX_NEGATIVES)
     """Absent items drawn for each batch to stand for all of them; 0 takes all, exactly.
 
     For catalogues whose scores are what a step spends its time on: hundreds of thousands of items.

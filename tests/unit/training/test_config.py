@@ -54,6 +54,10 @@ def test_a_config_survives_json() -> None:
         ({"model": "ease", "num_weights": 5}, "num_weights is not for ease: pruning"),
         ({"model": "edlae", "architecture": {"num_weights": 5}}, "num_weights is not for edlae"),
         ({"model": "edlae", "loss": "squared"}, "loss is not for edlae: it has a closed form"),
+        (
+            {"model": "multvae", "negatives": 10**11},
+            "negatives: Input should be less than or equal",
+        ),
         ({"model": "ease", "negatives": 50}, "negatives is not for ease: it has a closed form"),
         ({"model": "elsa", "negatives": 50}, "negatives is not for elsa: its loss is its own"),
         ({"model": "elsa", "loss": "multinomial"}, "loss is not for elsa: its loss is its own"),
