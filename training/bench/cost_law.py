@@ -51,6 +51,16 @@ class CostLaw:
         return float(self.factor * size**self.exponent)
 
 
+def refuse_few(sizes: Sequence[float]) -> None:
+    """Refuse sizes that no law can be fitted to, before anything is measured.
+
+    Raises:
+        BadInputError: Too few are different.
+    """
+    if len(set(sizes)) < FEWEST_POINTS:
+        raise BadInputError(f"{FEWEST_POINTS} different sizes at least make a law")
+
+
 def fitted(sizes: Sequence[float], costs: Sequence[float]) -> CostLaw:
     """Fit both laws, and choose one.
 
@@ -64,9 +74,8 @@ def fitted(sizes: Sequence[float], costs: Sequence[float]) -> CostLaw:
     Raises:
         BadInputError: Too few sizes, or one that is not above 0.
     """
+    refuse_few(sizes)
     size_N, cost_N = np.asarray(sizes, np.float64), np.asarray(costs, np.float64)
-    if len(np.unique(size_N)) < FEWEST_POINTS:
-        raise BadInputError(f"{FEWEST_POINTS} different sizes at least make a law")
     if not ((size_N > 0).all() and (cost_N > 0).all()):
         raise BadInputError("a law needs sizes and costs above 0")
     log_N = np.log(cost_N)

@@ -1,5 +1,7 @@
 """``foldin bench items``, ``plan`` and ``scale``: large catalogues, and how cost grows."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, cast, get_args
@@ -9,7 +11,8 @@ import typer
 from service.retrieval_mode import RetrievalMode
 from service.settings import available_cores
 from training.bench.capacity import Demand
-from training.bench.cost_growth import GrowthPlan
+from training.bench.cost_growth import AXES, GrowthPlan
+from training.bench.cost_law import refuse_few
 from training.bench.environment import environment
 from training.bench.modes import A_CHOICE
 from training.bench.runs import plain
@@ -124,8 +127,8 @@ def scale(
     a fixed part and so much a piece, whichever errs less.
     """
     refuse_unwritable(Path(), json)
-    if plot is not None and plot.is_dir():
-        raise BadInputError(f"--plot {plot} is a folder; name a file")
+    if plot is not None:
+        _refuse_no_place("--plot", plot)
     chosen = GrowthPlan(
         users=_numbers("--users", users),
         items=_numbers("--items", items),
@@ -135,14 +138,34 @@ def scale(
         seed=seed,
     )
     chosen = replace(chosen, **QUICK_GROWTH) if quick else chosen
+    for axis in AXES:
+        _refuse_few(f"--{axis}", getattr(chosen, axis))
     _write(json, {"scale": run_growth(chosen, plot, console)})
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
         raise BadInputError(f"{option} {text!r}: write numbers above 0 with commas between them")
     return tuple(int(part) for part in parts)
+
+
+def _refuse_few(option: str, sizes: Sequence[int]) -> None:
+    try:
+        refuse_few(sizes)
+    except BadInputError as error:
+        raise BadInputError(f"{option} {','.join(map(str, sizes))}: {error}") from error
+
+
+def _refuse_no_place(option: str, file: Path) -> None:
+    """Refuse what no file can be written to; nothing is made yet."""
+    if file.is_dir():
+        raise BadInputError(f"{option} {file} is a folder; name a file")
+    there = next(path for path in (file, *file.absolute().parents) if path.exists())
+    if there != file and not there.is_dir():
+        raise BadInputError(f"{option} {file}: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise BadInputError(f"{option} {file}: {there} cannot be written to")
 
 
 def _modes(text: str) -> tuple[RetrievalMode, ...]:

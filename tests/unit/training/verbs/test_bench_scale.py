@@ -1,6 +1,7 @@
 """``foldin bench items``, ``plan`` and ``scale`` as a user meets them."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,13 +130,22 @@ def test_a_quick_look_at_growth_takes_a_small_model_and_draws_nothing(
         (("items", "--modes", "exact,best"), "choose of exact, int8, ann"),
         (("items", "--modes", "auto"), "choose of exact, int8, ann"),
         (("scale", "--users", ""), "--users ''"),
+        (("items", "--sizes", "\u0663"), "--sizes '\u0663': write numbers above 0"),
+        (("scale", "--users", "1"), "--users 1: 3 different sizes at least make a law"),
+        (("scale", "--items", "10,20,10"), "--items 10,20,10: 3 different sizes at least"),
+        (("scale", "--history", "5,5,5,5"), "--history 5,5,5,5: 3 different sizes at least"),
         (("plan", "nowhere.json"), "nowhere.json cannot be read"),
     ],
 )
-def test_what_cannot_be_meant_is_bad_input(
-    foldin: Foldin, arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_meant_is_bad_input_before_anything_is_measured(
+    foldin: Foldin,
+    arguments: tuple[str, ...],
+    words: str,
+    growth_plans: list[GrowthPlan],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert foldin(*arguments) == 2
+    assert growth_plans == []
     assert words in " ".join(capsys.readouterr().err.split())
 
 
@@ -144,6 +154,22 @@ def test_what_cannot_be_written_is_refused_at_once(foldin: Foldin, tmp_path: Pat
     assert foldin("plan", tmp_path / "items.json", "--json", tmp_path) == 2
     assert foldin("scale", "--json", tmp_path) == 2
     assert foldin("scale", "--plot", tmp_path) == 2
+
+
+def test_a_plot_that_has_no_place_is_refused_at_once(
+    foldin: Foldin,
+    growth_plans: list[GrowthPlan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "taken.txt").write_text("no folder")
+    assert foldin("scale", "--plot", tmp_path / "taken.txt" / "deep" / "scale.html") == 2
+    assert "taken.txt is no folder" in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert foldin("scale", "--plot", tmp_path / "new" / "scale.html") == 2
+    assert "cannot be written to" in " ".join(capsys.readouterr().err.split())
+    assert growth_plans == []
 
 
 @pytest.mark.parametrize("verb", ["items", "plan", "scale"])
