@@ -81,7 +81,7 @@ class TimeReader:
     """
 
     def __init__(self) -> None:
-        self._first_kind: tuple[str, str] | None = None  # and the file with it
+        self._first_kind: tuple[str, str] | None = None  # and the file that has it
         self.begin_file()
 
     def begin_file(self) -> None:
