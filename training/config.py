@@ -57,8 +57,8 @@ class TrainingConfig(BaseModel):
     """Which rows of the tables of items and users Adam moves in a step.
 
     auto: with negatives those that the batch touches; a row catches up on the steps that it
-    missed when it is touched again, and has the weights of dense Adam but for rounding. dense:
-    all rows, in every step; weight decay needs it and gets it.
+    missed when it is touched again, as dense Adam would have moved it (``optimizers`` says how
+    nearly). dense: all rows, in every step; weight decay needs it and gets it.
     """
 
     learning_rate: float = Field(1e-3, gt=0)

@@ -3,8 +3,14 @@
 Under Adam a row without a gradient does not stand still: its moments fade, and until they have
 faded it goes on the way that it went. Dense Adam works that out for every row in every step. Here
 a row does it all at once when it is touched next: steps without a gradient are a geometric series,
-whose sum is known. A step then costs what its own rows cost, and the weights are those of dense
-Adam; ``torch.optim.SparseAdam`` lets untouched rows stand still, which is another rule.
+whose sum is known. A step then costs what its own rows cost; ``torch.optim.SparseAdam`` lets
+untouched rows stand still, which is another rule.
+
+The moments are those of dense Adam, and the weights are but for epsilon: the series is geometric
+only if epsilon fades as the mean square does, and dense Adam's stays. Of numbers whose gradients
+are of size 1 that is 1e-5 of a step, of size 1e-2 a thousandth, of size 1e-4 a tenth; of smaller
+ones, which epsilon slows down, it may be half a step. With steps of 1e-3 on 5,000 items single
+rows ended up to 6e-4 elsewhere, and the accuracy was the same to five digits.
 """
 
 import math
@@ -170,7 +176,7 @@ class RowAdam(torch.optim.Optimizer):
             value_RH, mean_RH, square_RH = (copy[part] for copy in copies)
             for whole, copy in zip(wholes, (value_RH, mean_RH, square_RH), strict=True):
                 torch.index_select(whole, 0, row_R[part], out=copy)
-            # Dense Adam's epsilon does not fade; in the few steps that count that is no difference.
+            # Dense Adam's epsilon does not fade: see above for what that comes to.
             root_RH = square_RH.sqrt().add_(EPSILON * self._correction())
             way, fade1, fade2 = (factor[part] for factor in factors)
             value_RH.addcmul_(torch.div(mean_RH, root_RH, out=root_RH), way, value=-1)

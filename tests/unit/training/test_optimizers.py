@@ -1,4 +1,4 @@
-"""Adam by rows gives the weights of dense Adam, touching only the rows that have a gradient."""
+"""Adam by rows gives the weights of dense Adam, but for epsilon; it touches few rows."""
 
 import copy
 
@@ -83,6 +83,27 @@ def test_a_row_that_waits_for_longer_than_it_moves_comes_to_rest_where_dense_ada
 ):
     waiting = [({0, 1}, 0.05), *[({1}, 0.05)] * 400, ({0}, 0.05)]
     torch.testing.assert_close(lazy(waiting, 0)[0], dense(waiting, 0)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "of_a_step"), [(1, 1e-5), (1e-2, 1e-3), (1e-4, 0.1), (1e-6, 0.5), (1e-8, 0.5)]
+)
+def test_the_smaller_the_gradients_the_more_epsilon_counts(size: float, of_a_step: float) -> None:
+    lr, chance = 0.01, torch.Generator().manual_seed(0)
+    table_IH, expected_IH = start(0)[0], start(0)[0]
+    rare, dense_adam = RowAdam([table_IH], [table_IH], lr), torch.optim.Adam([expected_IH], lr)
+    for _ in range(120):
+        row_R = torch.randperm(6, generator=chance)[:2].sort().values
+        gradient_RH = size * torch.randn(2, 3, generator=chance, dtype=torch.float64)
+        rare.gather(table_IH, row_R).grad = gradient_RH
+        rare.step()
+        expected_IH.grad = torch.zeros_like(expected_IH).index_copy(0, row_R, gradient_RH)
+        dense_adam.step()
+    rare.catch_up()
+    assert (table_IH - expected_IH).abs().max().item() <= of_a_step * lr
+    torch.testing.assert_close(
+        rare.state[table_IH]["exp_avg_sq"], dense_adam.state[expected_IH]["exp_avg_sq"]
+    )
 
 
 def test_rows_that_stand_still_would_end_elsewhere() -> None:
