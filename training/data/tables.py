@@ -130,12 +130,15 @@ class Wanted:
         """Give what a file with these columns calls those of ours that it has.
 
         Raises:
-            BadInputError: It lacks one that must be there.
+            BadInputError: It lacks one that must be there, or has one twice.
         """
         names = self.names
         for ours in self.either:
             names[ours] = names[ours] if names[ours] in present else ours
         found = {ours: name for ours, name in names.items() if name in present}
+        for name in found.values():
+            if present.count(name) > 1:
+                raise BadInputError(f"{path}: two columns are called {name!r}; rename one of them")
         for ours in (*self.required, *self.renamed):
             if ours not in found:
                 raise BadInputError(
@@ -192,11 +195,21 @@ def _read_as(form: str) -> Callable[[Path, Wanted, OnBytes], Parts]:
 def _csv_parts(path: Path, wanted: Wanted, on_bytes: OnBytes) -> Parts:
     separator = SEPARATORS[form_of(path)]
     with watched(path, on_bytes) as file:
+        name_of: dict[str, str] = {}
         for block in csv_blocks(file.read):
+            name_of = name_of or wanted.found_in(path, _csv_header(path, block, separator))
             # All as text, so that the id "007" stays as it is. All columns: with fewer to read
             # than the file has, Polars takes a line with too many fields without a word.
             frame = pl.read_csv(block, separator=separator, infer_schema=False)
-            yield frame, wanted.found_in(path, frame.columns)
+            yield frame, name_of
+
+
+def _csv_header(path: Path, block: bytes, separator: str) -> list[str]:
+    """Give the names of the columns as they stand there: Polars would rename the second of two."""
+    if b"\r" in block and b"\n" not in block:
+        raise BadInputError(f"{path}: its lines end in CR alone; write them with LF or CR LF")
+    header = pl.read_csv(block, separator=separator, has_header=False, n_rows=1, infer_schema=False)
+    return [name or "" for name in header.row(0)]
 
 
 def _json_parts(path: Path, wanted: Wanted, on_bytes: OnBytes) -> Parts:

@@ -97,6 +97,22 @@ def test_an_optional_column_that_was_renamed_must_be_there(tmp_path: Path) -> No
         read(path, rating="stars")
 
 
+def test_a_wanted_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", '\ufeffuser_id,item_id,"item_id"\n1,2,3\n')
+    assert message == "two columns are called 'item_id'; rename one of them"
+
+
+def test_a_column_that_nobody_asked_for_may_be_there_twice(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(",user_id,,item_id,note,note\n0,1,0,2,a,b\n")
+    assert read(path).frame.rows() == [("1", "2")]
+
+
+def test_lines_that_end_in_a_carriage_return_alone_are_told(tmp_path: Path) -> None:
+    message = refusal_of(tmp_path / "log.csv", "user_id,item_id\r1,2\r")
+    assert message == "its lines end in CR alone; write them with LF or CR LF"
+
+
 def test_a_line_with_too_many_fields_is_named_by_its_row(tmp_path: Path) -> None:
     message = refusal_of(tmp_path / "log.csv", 'user_id,item_id\n1,"2\n2"\n1,2,3\n')
     assert message == (
