@@ -16,7 +16,7 @@ from training.data import log_cache, tables
 from training.data.interactions import InteractionLog
 from training.data.log_cache import LogCache
 from training.data.log_reader import read_log
-from training.data.watched_file import OnBytes
+from training.data.watched_file import OnBytes, watch_whole
 from training.errors import BadInputError
 
 Read = Callable[..., tuple[InteractionLog, tuple[str, ...]]]
@@ -241,7 +241,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_cached(
     for path, item_id in ((source, "old"), (other, "new")):
         frame = pl.DataFrame({"user_id": ["u"], "item_id": [item_id]})
         frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_ndjson(path)
-    digested = tables.watch_whole
+    digested = watch_whole
 
     def replace_once_digested(path: Path, on_bytes: OnBytes) -> None:
         digested(path, on_bytes)
