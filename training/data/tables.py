@@ -6,8 +6,6 @@ so that a large one never lies in memory whole; only JSON Lines must, since a co
 its type in the last line.
 """
 
-import csv
-import gzip
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +16,9 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from training.data.csv_blocks import csv_blocks
+from training.data.csv_faults import refuse_broken_row
 from training.data.json_lines import first_fault, read_json_lines
-from training.data.watched_file import GZIP_MAGIC, OnBytes, ignore_bytes, watch_whole, watched
+from training.data.watched_file import OnBytes, ignore_bytes, watch_whole, watched
 from training.errors import BadInputError
 
 SEPARATORS: Final = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
@@ -260,7 +259,7 @@ def _broken(path: Path, form: str, names: Sequence[str], error: BaseException) -
     if form in JSON_LINES:
         _refuse_json_fault(path, names)
     else:
-        _refuse_ragged_row(path, SEPARATORS[form])
+        refuse_broken_row(path, SEPARATORS[form])
     return BadInputError(f"{path}: cannot be read as {form}: {reason}")
 
 
@@ -272,25 +271,3 @@ def _refuse_json_fault(path: Path, names: Sequence[str]) -> None:
             f"{path}: data row {fault.row} (counted from 1){column} {fault.problem}; "
             "write one JSON object a line, with one type a column"
         )
-
-
-def _refuse_ragged_row(path: Path, separator: str) -> None:
-    try:
-        with path.open("rb") as file:
-            is_packed = path.suffix.lower() == ".gz" or file.read(2) == GZIP_MAGIC
-        opened = gzip.open if is_packed else open
-        with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
-            rows = csv.reader(file, delimiter=separator)
-            num_columns = len(next(rows, []))
-            for row, fields in enumerate(rows, start=1):
-                if len(fields) > num_columns:
-                    raise BadInputError(
-                        f"{path}: data row {row} (counted from 1) has {len(fields)} fields, the "
-                        f"header {num_columns}; put text that holds {separator!r} in double quotes"
-                    )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadInputError(
-            f"{path}: no whole gzip file ({error}); was the copy cut short? Copy it again"
-        ) from error
-    except (csv.Error, OSError):
-        return  # not the reason: the caller tells what Polars said

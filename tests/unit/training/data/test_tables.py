@@ -148,9 +148,22 @@ def test_a_packed_file_with_a_changed_byte_is_refused(tmp_path: Path, place: int
     refusal_of(tmp_path / "log.csv.gz", bytes(packed))
 
 
-def test_an_open_quote_is_refused_in_one_line(tmp_path: Path) -> None:
-    message = refusal_of(tmp_path / "log.csv", 'user_id,item_id\n"1,2\n3,4\n')
-    assert message.startswith("cannot be read as .csv: ")
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'a,x\nb,"y\nc,z\nd,w\n',  # not closed
+        'a,x\nb,5"disk\nc,z\n',
+        'a,x\nb,5"disk\nc,6"disk\n',  # even, so that no quote seems open at the end
+        'a,x\nb,"y"z\nc,w\n',
+        '"a ""b"", ""c""\n","x"\r\nb,5"disk\nc,z\n',
+    ],
+)
+def test_a_stray_quote_is_named_by_its_row(tmp_path: Path, rows: str) -> None:
+    message = refusal_of(tmp_path / "log.csv", "user_id,item_id\n" + rows)
+    assert message == (
+        "data row 2 (counted from 1) has a quote that is not closed, or one amid text; "
+        "put such text in double quotes, and write each quote in it twice"
+    )
 
 
 def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
