@@ -13,7 +13,8 @@ LossChoice: TypeAlias = Literal["exact", "sampled"]
 # Below it a step of the exact loss is a second of two cores at most (500 users, 600 units), and
 # there is nothing to lose by it.
 SAMPLED_FROM_ITEMS: Final = 100_000
-NEGATIVES: Final = 4_000
+# On Gowalla (40,980 items) 2,000 reach 97 % of the exact loss's NDCG@100, 8,000 reach 99.8 %.
+NEGATIVES: Final = 8_000
 
 
 def choose_loss(

@@ -50,7 +50,7 @@ class LossesPlan:
     epochs: int = 15
     batch_size: int = 500
     learning_rate: float = 2e-3
-    negatives: int = 2_000
+    negatives: int = 8_000
     threads: int = 1
     seed: int = 0
 

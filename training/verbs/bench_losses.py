@@ -25,7 +25,7 @@ def losses(
     latent: Annotated[int, typer.Option(min=1, help="Its latent dimensions.")] = 200,
     epochs: Annotated[int, typer.Option(min=1, help="Of each run of the race.")] = 15,
     batch_size: Annotated[int, typer.Option(min=1, help="Users a step.")] = 500,
-    negatives: Annotated[int, typer.Option(min=1, help="Of the sampled losses.")] = 2_000,
+    negatives: Annotated[int, typer.Option(min=1, help="Of the sampled losses.")] = 8_000,
     learning_rate: Annotated[float, typer.Option(help="Of the race.")] = 2e-3,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. [one per core]")] = None,
     quick: Annotated[bool, typer.Option(help="Small logs and models, for a look.")] = False,

@@ -53,7 +53,7 @@ def test_every_contestant_runs_once_and_stands_beside_the_exact_loss() -> None:
 
 def test_contestants_differ_in_the_loss_and_the_rows_alone() -> None:
     exact, dense, sampled = (config_of(PLAN, contestant) for contestant in CONTESTANTS)
-    assert (exact.negatives, dense.negatives, sampled.negatives) == (0, 2_000, 2_000)
+    assert (exact.negatives, dense.negatives, sampled.negatives) == (0, 8_000, 8_000)
     assert dense == sampled.model_copy(update={"row_updates": "dense"})
     assert exact == sampled.model_copy(update={"negatives": 0})
 

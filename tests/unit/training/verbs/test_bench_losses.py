@@ -59,7 +59,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("options", "negatives"),
-    [((), 0), (("--loss", "sampled"), 4_000), (("--set", "negatives=9"), 9)],
+    [((), 0), (("--loss", "sampled"), 8_000), (("--set", "negatives=9"), 9)],
 )
 def test_train_says_which_loss_it_takes(
     options: tuple[str, ...],
