@@ -56,7 +56,7 @@ def test_a_column_of_nothing_is_nothing_but_empty_histories() -> None:
         (
             ["u"],
             [[{"item_id": "a", "rating": "5"}]],
-            "numbers are wanted, this column holds",
+            "column 'HISTORY': numbers are wanted, 'rating' of its entries holds String",
         ),
         (["u"], [[{"item_id": "a", "weight": 0.0}]], "weights are 1e-06 to 1,000,000"),
         (["u"], [[{"item_id": "a", "rating": float("inf")}]], "a rating is a finite number"),
