@@ -45,8 +45,8 @@ def settings(model_dir: Path) -> Iterator[Callable[..., Settings]]:
     """Make settings for the tiny model, whatever the environment says."""
 
     def make(**chosen: Any) -> Settings:  # noqa: ANN401 - as Settings takes them
-        # No deadline to speak of: a busy machine is no failure.
-        defaults: dict[str, Any] = {"device": "cpu", "threads": 1}
+        # No deadline to speak of, and no race of two ways: a busy machine is no failure.
+        defaults: dict[str, Any] = {"device": "cpu", "threads": 1, "retrieval": "exact"}
         if "models_dir" not in chosen:
             defaults["model_dir"] = model_dir
         return Settings(**defaults | {"max_k": 100, "deadline_ms": 60_000} | chosen)

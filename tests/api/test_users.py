@@ -362,7 +362,7 @@ async def test_without_its_redis_events_are_refused_and_lists_are_not(
     running: Running, redis_process: StartRedis
 ) -> None:
     server = redis_process()
-    async with running(redis_url=server.url) as client:
+    async with running(redis_url=server.url, redis_timeout_ms=5000) as client:
         await add(client, "u", "i1")
         server.kill()
         refused = await client.post("/users/u/interactions", json={"events": ["i2"]})

@@ -73,7 +73,8 @@ def train(
     given = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device}
     chosen = _chosen(config, set_, given | {"threads": threads})
     refuse_other_model(model, chosen)
-    TrainingConfig.of({"model": model} | chosen)  # a typo shows before the data is read
+    # A typo, or a loss that is not for the model, shows before the data is read.
+    choose_loss({"model": model} | chosen, 0, loss)
     how = {
         "split_seed": split_seed,
         "ratings": ARCHITECTURES[model].module.reads_ratings,
