@@ -14,6 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+# Before torch is there: the processes of the suite share the cores, and threads that wait for one
+# another spin meanwhile. Tests of threads set them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import numpy as np
 import pytest
