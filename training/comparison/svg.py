@@ -126,12 +126,15 @@ class Frame:
             y = self.y(value)
             parts.append(element("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
             parts.append(text(label, left - 5, y + 4, text_anchor="end"))
+        free_from = -math.inf  # the end of the label before: two on each other read as neither
         for value, label in zip(self.x.ticks(), tick_labels(self.x.ticks()), strict=True):
-            x = self.x(value)
+            x, half = self.x(value), LETTER_WIDTH * len(label) / 2
             parts.append(element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
             # At the edge of the drawing half a label would be cut off.
-            anchor = "end" if x + LETTER_WIDTH * len(label) / 2 > WIDTH else "middle"
-            parts.append(text(label, x, bottom + 16, text_anchor=anchor))
+            anchor, end = ("end", x) if x + half > WIDTH else ("middle", x + half)
+            if end - 2 * half > free_from:
+                parts.append(text(label, x, bottom + 16, text_anchor=anchor))
+                free_from = end
         parts.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
         return "".join(parts)
 

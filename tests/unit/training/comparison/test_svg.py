@@ -91,3 +91,15 @@ def test_a_name_takes_the_place_that_nothing_covers() -> None:
 
 def test_a_name_wider_than_the_field_is_put_somewhere() -> None:
     assert all(math.isfinite(edge) for edge in free_box(200, 100, 900, []))
+
+
+def test_labels_below_an_axis_never_lie_on_each_other() -> None:
+    narrow, wide = (
+        Frame(
+            Scale(5_000, 160_000, 50, 50 + width, is_log=True), Scale(1, 10, 200, 0, is_log=True)
+        ).axes("items", "ms")
+        for width in (150, 600)
+    )
+    every = [f"{value:,}" for value in (5_000, 10_000, 20_000, 50_000, 100_000)]
+    assert [label for label in every if f">{label}<" in wide] == every
+    assert [label for label in every if f">{label}<" in narrow] == ["5,000", "20,000", "100,000"]
