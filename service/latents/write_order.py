@@ -21,7 +21,7 @@ LATEST_S: Final = 3600.0
 LATEST_US: Final = int(LATEST_S * 1e6)
 
 # So long it is known that a user was forgotten, or has an empty history: longer than a write may
-# be late, with the minute that it may have waited before it came to the stand-in.
+# be late, with ten minutes for what it may have waited before it came to the stand-in.
 MARK_TTL_S: Final = LATEST_S + 600
 
 # A time further ahead is of a clock that was wrong, and orders nothing: else what is posted would
