@@ -9,7 +9,9 @@ TEXT = b"user_id,item_id\n" * 500
 
 
 @pytest.mark.parametrize(
-    "content", [TEXT, gzip.compress(TEXT), gzip.compress(TEXT[:16]) + gzip.compress(TEXT[16:])]
+    "content",
+    [TEXT, gzip.compress(TEXT), gzip.compress(TEXT[:16]) + gzip.compress(TEXT[16:])],
+    ids=["plain", "packed", "packed in two"],  # packed bytes hold the time
 )
 def test_all_bytes_are_seen_as_they_stand_in_the_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
