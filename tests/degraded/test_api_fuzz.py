@@ -77,6 +77,8 @@ def cases(address: str) -> dict[str, st.SearchStrategy[Any]]:
 def try_out(case: Any, address: str) -> None:  # noqa: ANN401 - of a package that may be missing
     checks = schemathesis.checks
     answer = case.call(base_url=address, timeout=PATIENCE_S)
+    if (answer.status_code, answer.content) == (400, b"Invalid HTTP request received."):
+        return  # an address longer than HTTP parsers take: refused before it is a request of ours
     case.validate_response(
         answer,
         checks=[
