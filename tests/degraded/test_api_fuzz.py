@@ -74,11 +74,15 @@ def cases(address: str) -> dict[str, st.SearchStrategy[Any]]:
     }
 
 
+# What the parser of the server takes; beyond it there is no request that a document could describe.
+LONGEST_ADDRESS = 65_535
+
+
 def try_out(case: Any, address: str) -> None:  # noqa: ANN401 - of a package that may be missing
     checks = schemathesis.checks
     answer = case.call(base_url=address, timeout=PATIENCE_S)
-    if (answer.status_code, answer.content) == (400, b"Invalid HTTP request received."):
-        return  # an address longer than HTTP parsers take: refused before it is a request of ours
+    if answer.status_code == 400 and len(answer.request.url or "") > LONGEST_ADDRESS:
+        return  # refused by the HTTP parser, before it is a request of ours
     case.validate_response(
         answer,
         checks=[
